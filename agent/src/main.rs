@@ -1,0 +1,2 @@
+//! rsqlflow-agent
+fn main() {}

@@ -1,0 +1,2 @@
+//! rsqlflow
+fn main() {}

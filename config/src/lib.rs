@@ -1,0 +1,1 @@
+//! What operators write and every part shares

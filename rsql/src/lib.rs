@@ -1,0 +1,1 @@
+//! An RSQL-compatible client

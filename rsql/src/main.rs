@@ -1,0 +1,2 @@
+//! rsql
+fn main() {}

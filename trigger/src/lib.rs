@@ -1,0 +1,1 @@
+//! From a config item to a run
