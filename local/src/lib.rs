@@ -1,1 +1,7 @@
-//! The AWS API on one machine
+//! The AWS API on one machine.
+//!
+//! The embedded default implements the AWS API actions the product needs, in-process, on SQLite. Nothing above the
+//! AWS SDK knows whether it speaks to AWS or to this crate.
+
+pub mod service;
+pub mod store;
