@@ -1,0 +1,164 @@
+//! What may be called what, and the limits of the services that carry the names.
+
+/// Longest Step Functions execution name.
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>
+pub const EXECUTION_NAME_MAX: usize = 80;
+
+/// Longest run id: the execution of stage 123 is called `<run>-123`, and must fit [`EXECUTION_NAME_MAX`].
+pub const RUN_ID_MAX: usize = EXECUTION_NAME_MAX - 4;
+
+/// Longest workflow id: a generated run id adds 23 characters (`-20261121-030000-4f2a1c`).
+pub const WORKFLOW_ID_MAX: usize = RUN_ID_MAX - 23;
+
+/// Longest job name. The log stream `<run>/<job>/<attempt>` stays well inside the service's 512 characters.
+pub const JOB_NAME_MAX: usize = 256;
+
+/// Most stages of a workflow: their number has three digits in the stage's execution name.
+pub const STAGES_MAX: usize = 999;
+
+/// Most scripts at once in a parallel stage: an inline Map runs at most 40 iterations at a time.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html>
+pub const CONCURRENCY_MAX: u32 = 40;
+
+/// Largest input of an execution, in bytes.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
+pub const PAYLOAD_MAX: usize = 262_144;
+
+/// Largest DynamoDB item, in bytes.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
+pub const ITEM_MAX: usize = 409_600;
+
+/// Why `name` cannot be an execution name (and so not a run id), if it cannot.
+pub fn execution_name_problem(name: &str, max: usize) -> Option<String> {
+    const FORBIDDEN: &str = "<>{}[]?*\"#%\\^|~`$&,;:/";
+    if name.is_empty() {
+        return Some("must not be empty".into());
+    }
+    let length = name.chars().count();
+    if length > max {
+        return Some(format!("has {length} characters, at most {max} are allowed"));
+    }
+    name.chars().find(|c| c.is_whitespace() || c.is_control() || FORBIDDEN.contains(*c)).map(|c| {
+        format!("contains {c:?}, which Step Functions does not allow in names; use letters, digits, - _ .")
+    })
+}
+
+/// Why `id` cannot be a workflow id, if it cannot.
+pub fn workflow_id_problem(id: &str) -> Option<String> {
+    if let Some(problem) = execution_name_problem(id, WORKFLOW_ID_MAX) {
+        return Some(problem);
+    }
+    id.chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "-_.".contains(*c)))
+        .map(|c| format!("contains {c:?}; use letters, digits, - _ ."))
+}
+
+/// Why `name` cannot be a job name, if it cannot.
+pub fn job_name_problem(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("must not be empty".into());
+    }
+    if name.len() > JOB_NAME_MAX {
+        return Some(format!("has {} bytes, at most {JOB_NAME_MAX} are allowed", name.len()));
+    }
+    name.chars()
+        .find(|c| c.is_control() || *c == ':' || *c == '*')
+        .map(|c| format!("contains {c:?}, which CloudWatch Logs does not allow in stream names"))
+}
+
+/// Why `path` cannot be a script, if it cannot.
+///
+/// Only what can be seen without the host: the agent checks the file itself, symlinks included, before it runs it.
+pub fn script_path_problem(path: &str) -> Option<String> {
+    if path.trim().is_empty() {
+        return Some("must not be empty".into());
+    }
+    if path.starts_with('/') {
+        return Some("is absolute; write it relative to the scripts directory".into());
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Some("leaves the scripts directory with `..`".into());
+    }
+    if path.split('/').any(|part| part.is_empty() || part == ".") {
+        return Some("has an empty or `.` component; write the plain path".into());
+    }
+    if path.chars().any(char::is_control) {
+        return Some("contains a control character".into());
+    }
+    if path.len() > 1024 {
+        return Some(format!("has {} bytes, at most 1024 are allowed", path.len()));
+    }
+    None
+}
+
+/// Variables that the script convention or the operating system gives a meaning, so parameters may not set them.
+pub const RESERVED_PARAMETERS: [&str; 17] = [
+    "ATTEMPT",
+    "BASH_ENV",
+    "DB",
+    "ENV",
+    "HOME",
+    "HOST",
+    "IFS",
+    "JOB_NAME",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "PASSWORD",
+    "PATH",
+    "PORT",
+    "RSPASSWORD",
+    "USER",
+    "WORKFLOW_EXECUTION_ID",
+    "WORKFLOW_ID",
+];
+
+/// Why `name` cannot be a parameter, if it cannot: parameters become environment variables.
+pub fn parameter_name_problem(name: &str) -> Option<String> {
+    let mut chars = name.chars();
+    let starts_well = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if !starts_well || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Some(
+            "is not a name for an environment variable; use letters, digits and _, no digit first".into(),
+        );
+    }
+    if RESERVED_PARAMETERS.contains(&name) || name.starts_with("RSQLFLOW_") || name.starts_with("LD_") {
+        return Some("is reserved; choose another name".into());
+    }
+    None
+}
+
+/// The log stream of one attempt.
+pub fn log_stream(run: &str, job: &str, attempt: u32) -> String {
+    format!("{run}/{job}/{attempt}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_their_services() {
+        assert_eq!(execution_name_problem("night-2026_11.21", 80), None);
+        assert!(execution_name_problem("a:b", 80).unwrap().contains("':'"));
+        assert!(execution_name_problem(&"x".repeat(81), 80).unwrap().contains("81 characters"));
+        assert_eq!(job_name_problem("dim/größe laden.sh"), None);
+        assert!(job_name_problem("a:b").is_some());
+        assert!(workflow_id_problem("größe").is_some());
+    }
+
+    #[test]
+    fn scripts_stay_in_their_directory() {
+        assert_eq!(script_path_problem("dim/load it.sh"), None);
+        for bad in ["", "/etc/passwd", "../x.sh", "a/../../x", "a//b", "./a", "a\nb"] {
+            assert!(script_path_problem(bad).is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_cannot_bend_the_environment() {
+        assert_eq!(parameter_name_problem("run_date"), None);
+        for bad in ["", "1a", "a-b", "PATH", "LD_PRELOAD", "LD_AUDIT", "RSQLFLOW_X", "HOST"] {
+            assert!(parameter_name_problem(bad).is_some(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! `rsqlflow.toml` and the environment.
+//!
+//! The defaults are an embedded, commented settings file (`rsqlflow config defaults` prints it), so the manual and the
+//! defaults cannot differ: the file is parsed for the defaults, an operator's file is laid over it, the environment
+//! over both. A key that the default file does not have is an error that names the nearest one it has.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::validate::unknown_key;
+
+/// The commented settings file with every default.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// Prefix of the environment variables that override settings.
+pub const ENV_PREFIX: &str = "RSQLFLOW_";
+
+/// Name of the settings file that is looked for in the working directory.
+pub const FILE_NAME: &str = "rsqlflow.toml";
+
+/// Tables whose keys are the operator's own.
+const OPEN_TABLES: [&str; 2] = ["agent.environment", "local.secrets"];
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settings {
+    /// Where the AWS API is.
+    pub backend: Backend,
+    /// AWS region.
+    pub region: String,
+    /// Instance id of the default host.
+    pub host: String,
+    /// Directory of the scripts, absolute once loaded.
+    pub scripts_dir: PathBuf,
+    /// Default Secrets Manager id of the warehouse credentials.
+    pub secret_id: String,
+    /// CloudWatch Logs group of the jobs' output.
+    pub log_group: String,
+    /// Seconds of silence after which a job's host counts as lost.
+    pub heartbeat_seconds: u32,
+    /// Table names.
+    pub tables: Tables,
+    /// State machine ARNs of a deployed account.
+    pub state_machines: StateMachines,
+    /// The agent's own settings.
+    pub agent: Agent,
+    /// The embedded default's own settings.
+    pub local: Local,
+}
+
+/// Where the AWS API is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Embedded, on this machine.
+    Local,
+    /// AWS itself.
+    Aws,
+}
+
+/// Table names.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Tables {
+    /// Config items.
+    pub config: String,
+    /// Job audit records.
+    pub job_audit: String,
+    /// Workflow audit records.
+    pub workflow_audit: String,
+}
+
+/// State machine ARNs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StateMachines {
+    /// Runs workflows.
+    pub master: String,
+    /// Runs sequential stages.
+    pub sequential: String,
+    /// Runs parallel stages.
+    pub parallel: String,
+}
+
+/// The agent's own settings.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Agent {
+    /// Directory of the journal, job logs and socket; empty for the default.
+    pub data_dir: PathBuf,
+    /// Seconds between TERM and KILL.
+    pub grace_seconds: u32,
+    /// Bytes of one attempt's output that are shipped; 0 for all.
+    pub log_limit_bytes: u64,
+    /// Days that local log files are kept.
+    pub log_retention_days: u32,
+    /// Directories searched for programs by scripts.
+    pub path: String,
+    /// More environment variables for every script.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// The embedded default's own settings.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Local {
+    /// Address of the endpoint.
+    pub listen: String,
+    /// The warehouse.
+    pub warehouse: Warehouse,
+    /// More secrets.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// The warehouse of the embedded default.
+#[derive(Clone, Deserialize)]
+pub struct Warehouse {
+    /// Its URL; empty for a private cluster.
+    pub url: String,
+}
+
+/// A secret as Redshift's are kept: the connection and its password.
+#[derive(Clone, serde::Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User.
+    pub username: String,
+    /// Password.
+    pub password: String,
+    /// Database.
+    pub dbname: String,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("host", &self.host)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Warehouse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Warehouse").field("private", &self.url.is_empty()).finish()
+    }
+}
+
+/// Why the settings do not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file is not there or not readable.
+    #[error("cannot read the settings file {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML.
+    #[error("{origin} is not TOML: {message}")]
+    Syntax {
+        /// The file or variable.
+        origin: String,
+        /// Where and what; never a value, which may be a password.
+        message: String,
+    },
+    /// Keys that do not exist, or values of the wrong kind.
+    #[error("{}", .0.join("\n"))]
+    Problems(Vec<String>),
+}
+
+impl Settings {
+    /// Loads the settings: the defaults, `file` (or `rsqlflow.toml` in `base` where there is one), then `environment`.
+    ///
+    /// # Errors
+    /// [`SettingsError`], with every wrong key at once.
+    pub fn load(
+        file: Option<&Path>,
+        base: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
+        let mut table = defaults()?;
+        let mut problems = Vec::new();
+        let implied = base.join(FILE_NAME);
+        let file = file.map(Path::to_path_buf).or_else(|| implied.exists().then_some(implied));
+        let mut scripts_base = base.to_path_buf();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| SettingsError::Read { path: path.clone(), source })?;
+            let origin = path.display().to_string();
+            let over = parse(&text, &origin)?;
+            if over.contains_key("scripts_dir")
+                && let Some(parent) = path.parent()
+            {
+                scripts_base = base.join(parent);
+            }
+            lay_over(&mut table, over, "", &origin, &mut problems);
+        }
+        for (name, value) in environment {
+            if let Some(key) = name.strip_prefix(ENV_PREFIX) {
+                set_from_environment(&mut table, &name, key, &value, &mut problems);
+            }
+        }
+        if !problems.is_empty() {
+            return Err(SettingsError::Problems(problems));
+        }
+        let mut settings: Self = Value::Table(table)
+            .try_into()
+            .map_err(|error: toml::de::Error| SettingsError::Problems(vec![error.message().to_string()]))?;
+        settings.scripts_dir = scripts_base.join(&settings.scripts_dir);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let mut problems = Vec::new();
+        if self.heartbeat_seconds < 3 {
+            problems.push(format!("heartbeat_seconds: is {}, must be at least 3", self.heartbeat_seconds));
+        }
+        for name in self.agent.environment.keys() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                problems.push(format!("agent.environment.{name}: is not a name for an environment variable"));
+            }
+        }
+        if self.backend == Backend::Aws {
+            let arns = [
+                ("master", &self.state_machines.master),
+                ("sequential", &self.state_machines.sequential),
+                ("parallel", &self.state_machines.parallel),
+            ];
+            for (name, arn) in arns {
+                if !arn.starts_with("arn:") {
+                    problems.push(format!(
+                        "state_machines.{name}: needs the ARN of the deployed state machine with backend = \"aws\""
+                    ));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Problems(problems)) }
+    }
+}
+
+fn defaults() -> Result<Table, SettingsError> {
+    parse(DEFAULTS, "the embedded defaults")
+}
+
+fn parse(text: &str, origin: &str) -> Result<Table, SettingsError> {
+    text.parse::<Table>().map_err(|error| {
+        let line =
+            error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        SettingsError::Syntax { origin: origin.into(), message: format!("line {line}: {}", error.message()) }
+    })
+}
+
+fn lay_over(base: &mut Table, over: Table, path: &str, origin: &str, problems: &mut Vec<String>) {
+    for (name, value) in over {
+        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let open = OPEN_TABLES.contains(&path);
+        match (base.get_mut(&name), value) {
+            (None, value) if open => {
+                base.insert(name, value);
+            }
+            (None, _) => {
+                let known: Vec<&str> = base.keys().map(String::as_str).collect();
+                problems.push(format!("{origin}: {here}: {}", unknown_key(&name, &known)));
+            }
+            (Some(Value::Table(below)), Value::Table(value)) => {
+                lay_over(below, value, &here, origin, problems)
+            }
+            (Some(known), value) if open || known.same_type(&value) => *known = value,
+            (Some(known), value) => problems.push(format!(
+                "{origin}: {here}: must be {}, is {}",
+                known.type_str(),
+                value.type_str()
+            )),
+        }
+    }
+}
+
+/// Finds the setting whose path in capitals with `_` between is `key`. Variables that name no setting are left alone:
+/// jobs carry `RSQLFLOW_...` variables that are not settings.
+fn set_from_environment(
+    table: &mut Table,
+    variable: &str,
+    key: &str,
+    text: &str,
+    problems: &mut Vec<String>,
+) {
+    for (name, value) in table.iter_mut() {
+        let capital = name.to_ascii_uppercase();
+        match value {
+            Value::Table(below) => {
+                if let Some(rest) = key.strip_prefix(&capital).and_then(|rest| rest.strip_prefix('_')) {
+                    set_from_environment(below, variable, rest, text, problems);
+                }
+            }
+            _ if capital != key => {}
+            Value::String(setting) => *setting = text.to_string(),
+            Value::Integer(setting) => match text.trim().parse() {
+                Ok(number) => *setting = number,
+                Err(_) => problems.push(format!("{variable}: must be a whole number")),
+            },
+            Value::Boolean(setting) => match text.trim().parse() {
+                Ok(flag) => *setting = flag,
+                Err(_) => problems.push(format!("{variable}: must be true or false")),
+            },
+            _ => problems.push(format!("{variable}: cannot be set from the environment")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), file).unwrap();
+        let environment = environment.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        Settings::load(None, dir.path(), environment)
+            .map_err(|error| error.to_string().replace(&dir.path().display().to_string(), "DIR"))
+    }
+
+    #[test]
+    fn nothing_set_is_the_embedded_file() {
+        let settings = load("", &[]).unwrap();
+        assert_eq!(settings.backend, Backend::Local);
+        assert_eq!(settings.tables.job_audit, "rsqlflow-job-audit");
+        assert!(settings.scripts_dir.is_absolute());
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let file = "region = \"eu-west-1\"\n[agent]\ngrace_seconds = 3\n[local.secrets.x]\nhost='h'\nport=1\nusername='u'\npassword='p'\ndbname='d'";
+        let settings =
+            load(file, &[("RSQLFLOW_AGENT_GRACE_SECONDS", "7"), ("RSQLFLOW_UNRELATED", "x")]).unwrap();
+        assert_eq!((settings.region.as_str(), settings.agent.grace_seconds), ("eu-west-1", 7));
+        assert_eq!(settings.local.secrets["x"].port, 1);
+        assert!(!format!("{settings:?}").contains("\"p\""));
+    }
+
+    #[test]
+    fn mistakes_are_named_all_at_once() {
+        let error = load(
+            "regoin = 'x'\nheartbeat_seconds = 'often'\n[agent]\ngrace = 1\n[tabels]\nconfig = 'c'",
+            &[("RSQLFLOW_HEARTBEAT_SECONDS", "soon")],
+        )
+        .unwrap_err();
+        insta::assert_snapshot!(error);
+        assert!(load("backend = 'aws'", &[]).unwrap_err().contains("state_machines.master"));
+        let error = load("[local.warehouse]\nurl = 'postgres://u:secret@h' oops", &[]).unwrap_err();
+        assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const SEED: &str = r#"{
+  "workflow_id": "blog_test_workflow",
+  "workflow_description": "Test Workflow for Blog",
+  "workflow_stages": [
+    {"execution_flag": "y", "execution_type": "sequential", "scripts": ["schema.sh", "table.sh"],
+     "stage_description": "Schema & Table Creation Stage"},
+    {"execution_flag": "Y", "execution_type": "parallel", "scripts": ["a.sh", "b.sh"],
+     "stage_description": "Data Insertion Stage 1"}
+  ]
+}"#;
+
+#[test]
+fn the_plain_form_is_valid_as_it_is() {
+    let workflow = workflow_from_text(SEED).unwrap();
+    assert_eq!(workflow.workflow_stages[0].scripts[1].job_name(), "table.sh");
+    assert!(workflow.workflow_stages.iter().all(crate::workflow::Stage::enabled));
+}
+
+#[test]
+fn yaml_and_json_mean_the_same() {
+    let yaml = r"
+workflow_id: nightly
+parameters: { run_date: '2026-11-21' }
+workflow_stages:
+  - execution_flag: y
+    execution_type: sequential
+    scripts:
+      - one.sh
+      - script: two.sh
+        arguments: ['a b', '1']
+        retry: { max_attempts: 2 }
+";
+    let workflow = workflow_from_text(yaml).unwrap();
+    let again = workflow_from_text(&serde_json::to_string(&workflow).unwrap()).unwrap();
+    assert_eq!(workflow, again);
+    assert_eq!(workflow.workflow_stages[0].execution_flag, "y");
+    assert_eq!(workflow.workflow_stages[0].scripts[1].settings().retry.unwrap().interval_seconds, 10);
+}
+
+#[test]
+fn every_mistake_is_named_with_its_path() {
+    let item = json!({
+        "workflow_id": "nightly load",
+        "workflow_stage": [],
+        "schedule": "cron(0 3 * * *)",
+        "schedule_timezone": "Europe/Berln",
+        "parameters": {"PATH": "/tmp", "n": 3},
+        "host": "localhost",
+        "workflow_stages": [
+            {"execution_type": "serial", "scripts": []},
+            {"execution_type": "parallel", "max_concurency": 4, "max_concurrency": 200,
+             "scripts": ["../etc/passwd", "a.sh", {"script": "b.sh", "job_name": "a.sh", "retry": {"max_attempts": 0}},
+                         {"script": "/abs.sh", "timeout_seconds": "60"}]},
+            {"execution_flag": true, "scripts": "c.sh"}
+        ]
+    });
+    let text = problems(&item).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn nothing_to_run_is_a_mistake() {
+    let off = SEED.replace("\"y\"", "\"n\"").replace("\"Y\"", "\"n\"");
+    let error = workflow_from_text(&off).unwrap_err().to_string();
+    assert!(error.contains("every stage is switched off"), "{error}");
+    assert!(workflow_from_text("- a\n- b").unwrap_err().to_string().contains("a list"));
+    assert!(matches!(workflow_from_text("{\"a\": "), Err(InvalidItem::Syntax(_))));
+}
+
+#[test]
+fn sizes_are_told_before_the_service_does() {
+    let mut item = parse(SEED).unwrap();
+    item["workflow_description"] = "x".repeat(names::PAYLOAD_MAX).into();
+    assert!(problems(&item)[0].message.contains("262144"));
+}
+
+#[test]
+fn the_schema_is_the_generated_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/workflow.schema.json");
+    let fresh = serde_json::to_string_pretty(&crate::workflow::json_schema()).unwrap() + "\n";
+    if std::env::var_os("RSQLFLOW_UPDATE_SCHEMA").is_some() {
+        std::fs::write(path, &fresh).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        kept == fresh,
+        "the types changed: run RSQLFLOW_UPDATE_SCHEMA=1 cargo test -p rsqlflow-config schema"
+    );
+}
+
+/// JSON near enough to an item that the walk gets far.
+fn item() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0u32..300).prop_map(Value::from),
+        "[a-z./]{0,8}".prop_map(Value::from),
+        prop::sample::select(vec![
+            "y",
+            "sequential",
+            "parallel",
+            "a.sh",
+            "stop",
+            "skip",
+            "rate(1 day)",
+            "i-rsqlflow"
+        ])
+        .prop_map(Value::from),
+    ];
+    let key = prop::sample::select(vec![
+        "workflow_id",
+        "workflow_stages",
+        "execution_flag",
+        "execution_type",
+        "scripts",
+        "script",
+        "retry",
+        "max_attempts",
+        "backoff_rate",
+        "interval_seconds",
+        "job_name",
+        "arguments",
+        "parameters",
+        "schedule",
+        "on_failure",
+        "notify",
+        "host",
+        "success_exit_codes",
+        "max_concurrency",
+        "overlap",
+        "zzz",
+    ]);
+    leaf.prop_recursive(5, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..6).prop_map(|pairs| Value::Object(
+                pairs.into_iter().map(|(k, v)| (k.to_string(), v)).collect()
+            )),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_the_walk_accepts_serde_accepts(noise in item(), stage in item(), script in item()) {
+        for candidate in [
+            noise.clone(),
+            json!({"workflow_id": "w", "workflow_stages": [stage]}),
+            json!({"workflow_id": "w", "workflow_stages": [{"execution_type": "sequential", "scripts": [script]}]}),
+            json!({"workflow_id": "w", "notify": noise, "workflow_stages":
+                   [{"execution_type": "sequential", "scripts": ["a"]}]}),
+        ] {
+            if problems(&candidate).is_empty() {
+                workflow(candidate).unwrap();
+            }
+        }
+    }
+}
