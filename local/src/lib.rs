@@ -3,5 +3,14 @@
 //! The embedded default implements the AWS API actions the product needs, in-process, on SQLite. Nothing above the
 //! AWS SDK knows whether it speaks to AWS or to this crate.
 
+pub mod cloud;
+pub mod connector;
+pub mod credentials;
+pub mod data_dir;
+pub mod dynamodb;
+pub mod place;
+pub mod protocol;
+mod query;
+pub mod registry;
 pub mod service;
 pub mod store;

@@ -46,7 +46,7 @@ pub struct AwsError {
     /// What AWS would say, with what the caller needs to act.
     pub message: String,
     /// Further members of the error's body, for instance `CancellationReasons`.
-    pub extra: Option<Value>,
+    pub extra: Option<Box<Value>>,
 }
 
 impl AwsError {
@@ -76,7 +76,7 @@ impl AwsError {
     /// The body as the JSON 1.0/1.1 protocols write it.
     pub fn body(&self) -> Value {
         let mut body = json!({ "__type": self.code, "message": self.message, "Message": self.message });
-        if let (Some(Value::Object(extra)), Value::Object(body)) = (&self.extra, &mut body) {
+        if let (Some(Value::Object(extra)), Value::Object(body)) = (self.extra.as_deref(), &mut body) {
             body.extend(extra.clone());
         }
         body

@@ -1,0 +1,112 @@
+//! The embedded default as one value: a data directory, its store, and the services on it.
+//!
+//! [`LocalCloud::open`] is cheap and starts nothing but a background sweep; the warehouse starts when its secret is
+//! asked for, the endpoint when [`LocalCloud::serve`] is called. Step Functions is registered from outside, because
+//! it is built on the services here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::connector::LocalConnector;
+use crate::credentials::LocalCredentials;
+use crate::data_dir::{DataDir, DataDirError, private_file};
+use crate::dynamodb::DynamoDb;
+use crate::place::Place;
+use crate::registry::Services;
+use crate::service::{AwsError, Service};
+use crate::store::{Store, StoreError};
+
+/// What a local cloud is opened with.
+#[derive(Debug, Default)]
+pub struct CloudOptions {
+    /// Region and account of every ARN.
+    pub place: Place,
+}
+
+/// Why the embedded default did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store.
+    #[error("cannot open the local store")]
+    Store(#[from] StoreError),
+    /// DynamoDB's database.
+    #[error("cannot open DynamoDB's database")]
+    DynamoDb(#[source] AwsError),
+}
+
+/// The AWS API on one machine, open on a data directory.
+pub struct LocalCloud {
+    data_dir: DataDir,
+    place: Place,
+    credentials: LocalCredentials,
+    store: Store,
+    services: Services,
+    dynamodb: Arc<DynamoDb>,
+}
+
+impl LocalCloud {
+    /// Opens or creates the data directory and everything in it.
+    ///
+    /// # Errors
+    /// When the directory is in use by another process, cannot be made private, or its databases cannot be opened.
+    pub async fn open(data_dir: &Path, options: CloudOptions) -> Result<Self, CloudError> {
+        let data_dir = DataDir::open(data_dir)?;
+        let credentials = LocalCredentials::load_or_create(data_dir.path())?;
+        let place = options.place;
+        let services = Services::default();
+
+        let store_path = data_dir.path().join("local.db");
+        private_file(&store_path)?;
+        let store = Store::open(&store_path)?;
+
+        let dynamodb_path = data_dir.path().join("dynamodb.db");
+        private_file(&dynamodb_path)?;
+        let dynamodb = Arc::new(DynamoDb::open(&dynamodb_path, &place).map_err(CloudError::DynamoDb)?);
+        services.register(dynamodb.clone());
+
+        Ok(Self { data_dir, place, credentials, store, services, dynamodb })
+    }
+
+    /// The data directory, absolute.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
+    /// Region and account.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The access key that the endpoint accepts, and that SDK clients on the connector may use.
+    pub fn credentials(&self) -> &LocalCredentials {
+        &self.credentials
+    }
+
+    /// The store that services (those registered later, too) share.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The registry; a clone sees services registered later.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Adds a service.
+    pub fn register(&self, service: Arc<dyn Service>) {
+        self.services.register(service);
+    }
+
+    /// An HTTP client for SDK clients in this process.
+    pub fn connector(&self) -> LocalConnector {
+        LocalConnector::new(self.services.clone())
+    }
+
+    /// DynamoDB.
+    pub fn dynamodb(&self) -> &Arc<DynamoDb> {
+        &self.dynamodb
+    }
+}
