@@ -1,0 +1,145 @@
+//! Reading the audit trail.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use rsqlflow_config::audit::{JobAudit, WorkflowAudit};
+use serde::de::DeserializeOwned;
+use serde_dynamo::aws_sdk_dynamodb_1::from_item;
+use std::collections::HashMap;
+
+use crate::TriggerError;
+
+/// Index of the job audit table by run.
+pub const JOBS_BY_RUN: &str = "by-run";
+
+/// Index of the workflow audit table by workflow and start.
+pub const RUNS_BY_WORKFLOW: &str = "by-workflow";
+
+/// The audit tables.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    client: Client,
+    workflow_table: String,
+    job_table: String,
+}
+
+impl Audit {
+    /// The audit tables, reached through `client`.
+    pub fn new(client: Client, workflow_table: impl Into<String>, job_table: impl Into<String>) -> Self {
+        Self { client, workflow_table: workflow_table.into(), job_table: job_table.into() }
+    }
+
+    /// The record of one run.
+    ///
+    /// # Errors
+    /// [`TriggerError::Aws`] or [`TriggerError::Record`].
+    pub async fn run(&self, run_id: &str) -> Result<Option<WorkflowAudit>, TriggerError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.workflow_table)
+            .consistent_read(true)
+            .key_condition_expression("workflow_execution_id = :id")
+            .expression_attribute_values(":id", AttributeValue::S(run_id.into()))
+            .limit(1)
+            .send()
+            .await
+            .map_err(|error| TriggerError::aws("reading the run's record", error))?;
+        let item = query.items.unwrap_or_default().into_iter().next();
+        item.map(|item| record(&self.workflow_table, item)).transpose()
+    }
+
+    /// The newest runs, of one workflow or of all, newest first.
+    ///
+    /// Of one workflow they come from its index, at a cost that follows `limit`; of all from a scan.
+    ///
+    /// # Errors
+    /// [`TriggerError::Aws`] or [`TriggerError::Record`].
+    pub async fn runs(
+        &self,
+        workflow: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowAudit>, TriggerError> {
+        let mut runs = Vec::new();
+        let mut start = None;
+        loop {
+            let (items, last) = match workflow {
+                Some(workflow) => {
+                    let page = self
+                        .client
+                        .query()
+                        .table_name(&self.workflow_table)
+                        .index_name(RUNS_BY_WORKFLOW)
+                        .key_condition_expression("workflow_id = :id")
+                        .expression_attribute_values(":id", AttributeValue::S(workflow.into()))
+                        .scan_index_forward(false)
+                        .limit(i32::try_from(limit.clamp(1, 1000)).unwrap_or(1000))
+                        .set_exclusive_start_key(start)
+                        .send()
+                        .await
+                        .map_err(|error| TriggerError::aws("listing the runs", error))?;
+                    (page.items, page.last_evaluated_key)
+                }
+                None => {
+                    let page = self
+                        .client
+                        .scan()
+                        .table_name(&self.workflow_table)
+                        .set_exclusive_start_key(start)
+                        .send()
+                        .await
+                        .map_err(|error| TriggerError::aws("listing the runs", error))?;
+                    (page.items, page.last_evaluated_key)
+                }
+            };
+            for item in items.unwrap_or_default() {
+                runs.push(record::<WorkflowAudit>(&self.workflow_table, item)?);
+            }
+            start = last.filter(|key| !key.is_empty());
+            if start.is_none() || (workflow.is_some() && runs.len() >= limit) {
+                break;
+            }
+        }
+        runs.sort_by(|a, b| b.execution_start_ts.cmp(&a.execution_start_ts));
+        runs.truncate(limit);
+        Ok(runs)
+    }
+
+    /// The records of a run's jobs, in the order they started.
+    ///
+    /// # Errors
+    /// [`TriggerError::Aws`] or [`TriggerError::Record`].
+    pub async fn jobs(&self, run_id: &str) -> Result<Vec<JobAudit>, TriggerError> {
+        let mut jobs: Vec<JobAudit> = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.job_table)
+                .index_name(JOBS_BY_RUN)
+                .key_condition_expression("workflow_execution_id = :id")
+                .expression_attribute_values(":id", AttributeValue::S(run_id.into()))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| TriggerError::aws("reading the jobs' records", error))?;
+            for item in page.items.unwrap_or_default() {
+                jobs.push(record(&self.job_table, item)?);
+            }
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() {
+                break;
+            }
+        }
+        jobs.sort_by(|a, b| (&a.execution_start_ts, &a.job_name).cmp(&(&b.execution_start_ts, &b.job_name)));
+        Ok(jobs)
+    }
+}
+
+fn record<T: DeserializeOwned>(
+    table: &str,
+    item: HashMap<String, AttributeValue>,
+) -> Result<T, TriggerError> {
+    from_item(item).map_err(|error| TriggerError::Record { table: table.into(), message: error.to_string() })
+}

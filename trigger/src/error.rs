@@ -1,0 +1,109 @@
+//! What can go wrong between a config item and a run, with what the caller needs to act.
+
+use rsqlflow_config::names::PAYLOAD_MAX;
+use rsqlflow_config::validate::InvalidItem;
+
+/// Why the trigger did not do what was asked. Unless a variant says otherwise, nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum TriggerError {
+    /// No item has this id.
+    #[error("there is no workflow `{id}`{}", nearest(.known))]
+    UnknownWorkflow {
+        /// The id asked for.
+        id: String,
+        /// The nearest id there is.
+        known: Option<String>,
+    },
+    /// The item breaks the rules.
+    #[error("the item of workflow `{id}` is not valid:\n{source}")]
+    InvalidWorkflow {
+        /// The workflow.
+        id: String,
+        /// Every problem. Part of the message, so that it is told once.
+        source: Box<InvalidItem>,
+    },
+    /// The item's `execution_flag` says no.
+    #[error("workflow `{0}` is switched off: its execution_flag is not y")]
+    Disabled(String),
+    /// The run id cannot be one.
+    #[error("`{id}` cannot be the id of a run: it {problem}")]
+    InvalidRunId {
+        /// The id asked for.
+        id: String,
+        /// Why not.
+        problem: String,
+    },
+    /// A parameter's name cannot be one.
+    #[error("parameter `{name}` {problem}")]
+    InvalidParameter {
+        /// Its name.
+        name: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The id is taken by a run that is not this one.
+    #[error("there is already a run `{id}`{of}; choose another id")]
+    RunExists {
+        /// The id asked for.
+        id: String,
+        /// Whose run it is, where that is known.
+        of: String,
+    },
+    /// Item and parameters are more than an execution takes.
+    #[error("the run's input has {size} bytes, Step Functions takes {PAYLOAD_MAX}: split the workflow")]
+    TooLarge {
+        /// The size in bytes.
+        size: usize,
+    },
+    /// No record of such a run.
+    #[error("there is no run `{0}`")]
+    UnknownRun(String),
+    /// The run has already ended.
+    #[error("run `{id}` has already ended: {status}")]
+    Ended {
+        /// The run.
+        id: String,
+        /// How.
+        status: rsqlflow_config::audit::Status,
+    },
+    /// AWS refused or was not reached.
+    #[error("{action} failed: {message}")]
+    Aws {
+        /// What was being done.
+        action: &'static str,
+        /// The service's word.
+        message: String,
+        /// Whether the service was not reached at all.
+        unreachable: bool,
+    },
+    /// A record that is not one of ours.
+    #[error("a record of table {table} cannot be read: {message}")]
+    Record {
+        /// The table.
+        table: String,
+        /// Why.
+        message: String,
+    },
+}
+
+fn nearest(known: &Option<String>) -> String {
+    known.as_ref().map(|id| format!("; did you mean `{id}`?")).unwrap_or_default()
+}
+
+impl TriggerError {
+    /// From an SDK error, keeping the service's own code and message.
+    pub(crate) fn aws<E, R>(action: &'static str, error: aws_sdk_dynamodb::error::SdkError<E, R>) -> Self
+    where
+        E: aws_sdk_dynamodb::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+        let unreachable = matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_));
+        let message = match error.as_service_error().map(|error| (error.code(), error.message())) {
+            Some((Some(code), Some(message))) => format!("{code}: {message}"),
+            Some((Some(code), None)) => code.to_string(),
+            _ => DisplayErrorContext(&error).to_string(),
+        };
+        Self::Aws { action, message, unreachable }
+    }
+}
