@@ -14,8 +14,7 @@ select s.p_partkey, s.p_name, s.p_brand,
   from staging.part s;
 
 -- A load of a day that was loaded before replaces what that day brought.
-delete from retail.dim_part where valid_from = cast('$load_date' as date) and valid_from > (
-    select min(first.valid_from) from retail.dim_part first where first.part_key = dim_part.part_key);
+delete from retail.dim_part where valid_from = cast('$load_date' as date);
 update retail.dim_part
    set valid_to = cast('9999-12-31' as date), is_current = true
  where valid_to = cast('$load_date' as date);
@@ -28,8 +27,7 @@ update retail.dim_part
 update retail.dim_part
    set valid_to = cast('$load_date' as date), is_current = false
   from changed_part c
- where c.p_partkey = part_key and is_current and c.price <> retail_price
-   and valid_from < cast('$load_date' as date);
+ where c.p_partkey = part_key and is_current and c.price <> retail_price;
 \if :ERROR <> 0
     \echo :ERRORCODE
     \remark :LAST_ERROR_MESSAGE

@@ -1,0 +1,39 @@
+# Few targets, each on its own from a fresh clone:
+#   make demo    builds rsqlflow and runs the demo: a retail warehouse load on this machine
+#   make test    every test: units, the real binaries, PostgreSQL, the aws command line
+#   make bench   the benchmarks, release build, one JSON line per figure
+#   make lint    formatting, clippy, the state machine validator
+# What a target needs and the machine lacks is installed by setup/install (Debian packages, a Python virtual
+# environment, npm and cargo tools); it says what it does. A build cache outside the clone is used when
+# ~/.cache/rsqlflow exists.
+
+CACHE := $(HOME)/.cache/rsqlflow
+ifneq ($(wildcard $(CACHE)),)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+endif
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DEMO_ARGS ?=
+
+.PHONY: demo test bench lint
+
+demo:
+	setup/install build postgresql
+	cargo build --locked
+	$(TARGET)/debug/rsqlflow demo $(DEMO_ARGS)
+
+test:
+	setup/install build postgresql nextest aws
+	cargo build --locked
+	PATH="$$(setup/install --path):$$PATH" cargo nextest run --locked --workspace
+
+bench:
+	setup/install build postgresql
+	cargo build --locked --release
+	cargo run --locked --release --quiet -p rsqlflow-bench
+
+lint:
+	setup/install build asl
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	PATH="$$(setup/install --path):$$PATH" setup/validate-statemachines
+	if command -v cargo-deny >/dev/null; then cargo deny --log-level error check licenses bans sources; fi
