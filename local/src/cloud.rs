@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::connector::LocalConnector;
 use crate::credentials::LocalCredentials;
 use crate::data_dir::{DataDir, DataDirError, private_file};
@@ -14,6 +15,7 @@ use crate::dynamodb::DynamoDb;
 use crate::place::Place;
 use crate::registry::Services;
 use crate::service::{AwsError, Service};
+use crate::ssm::Ssm;
 use crate::store::{Store, StoreError};
 
 /// What a local cloud is opened with.
@@ -21,6 +23,8 @@ use crate::store::{Store, StoreError};
 pub struct CloudOptions {
     /// Region and account of every ARN.
     pub place: Place,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// Why the embedded default did not start.
@@ -45,6 +49,7 @@ pub struct LocalCloud {
     store: Store,
     services: Services,
     dynamodb: Arc<DynamoDb>,
+    ssm: Arc<Ssm>,
 }
 
 impl LocalCloud {
@@ -67,7 +72,11 @@ impl LocalCloud {
         let dynamodb = Arc::new(DynamoDb::open(&dynamodb_path, &place).map_err(CloudError::DynamoDb)?);
         services.register(dynamodb.clone());
 
-        Ok(Self { data_dir, place, credentials, store, services, dynamodb })
+        let ssm =
+            Arc::new(Ssm::open(store.clone(), options.clock.clone(), data_dir.path().join("ssm")).await?);
+        services.register(ssm.clone());
+
+        Ok(Self { data_dir, place, credentials, store, services, dynamodb, ssm })
     }
 
     /// The data directory, absolute.
@@ -108,5 +117,10 @@ impl LocalCloud {
     /// DynamoDB.
     pub fn dynamodb(&self) -> &Arc<DynamoDb> {
         &self.dynamodb
+    }
+
+    /// Systems Manager, to attach hosts to.
+    pub fn ssm(&self) -> &Arc<Ssm> {
+        &self.ssm
     }
 }

@@ -3,6 +3,7 @@
 //! The embedded default implements the AWS API actions the product needs, in-process, on SQLite. Nothing above the
 //! AWS SDK knows whether it speaks to AWS or to this crate.
 
+pub mod clock;
 pub mod cloud;
 pub mod connector;
 pub mod credentials;
@@ -13,4 +14,6 @@ pub mod protocol;
 mod query;
 pub mod registry;
 pub mod service;
+mod shape;
+pub mod ssm;
 pub mod store;

@@ -1,6 +1,7 @@
 //! The Rust SDK through the in-process connector.
 
 mod dynamodb;
+mod ssm;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use rsqlflow_local::cloud::{CloudOptions, LocalCloud};
@@ -32,4 +33,18 @@ pub(crate) async fn config(cloud: &LocalCloud) -> SdkConfig {
         .http_client(cloud.connector())
         .load()
         .await
+}
+
+/// Waits until `check` gives something, at most ten seconds.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut check: impl FnMut() -> F) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap()
 }
