@@ -4,6 +4,7 @@
 //! asked for, the endpoint when [`LocalCloud::serve`] is called. Step Functions is registered from outside, because
 //! it is built on the services here.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::connector::LocalConnector;
 use crate::credentials::LocalCredentials;
 use crate::data_dir::{DataDir, DataDirError, private_file};
 use crate::dynamodb::DynamoDb;
+use crate::endpoint::{self, EndpointError, Serving};
 use crate::place::Place;
 use crate::registry::Services;
 use crate::service::{AwsError, Service};
@@ -45,6 +47,7 @@ pub enum CloudError {
 pub struct LocalCloud {
     data_dir: DataDir,
     place: Place,
+    clock: Clock,
     credentials: LocalCredentials,
     store: Store,
     services: Services,
@@ -76,7 +79,7 @@ impl LocalCloud {
             Arc::new(Ssm::open(store.clone(), options.clock.clone(), data_dir.path().join("ssm")).await?);
         services.register(ssm.clone());
 
-        Ok(Self { data_dir, place, credentials, store, services, dynamodb, ssm })
+        Ok(Self { data_dir, place, clock: options.clock, credentials, store, services, dynamodb, ssm })
     }
 
     /// The data directory, absolute.
@@ -112,6 +115,21 @@ impl LocalCloud {
     /// An HTTP client for SDK clients in this process.
     pub fn connector(&self) -> LocalConnector {
         LocalConnector::new(self.services.clone())
+    }
+
+    /// Serves the endpoint on `address` (127.0.0.1; port 0 picks a free one) until it is stopped or dropped, and
+    /// announces it in the data directory for [`endpoint::discover`].
+    ///
+    /// # Errors
+    /// When the address is not the loopback address, or cannot be listened on.
+    pub async fn serve(&self, address: SocketAddr) -> Result<Serving, EndpointError> {
+        let door = endpoint::Door {
+            services: self.services.clone(),
+            credentials: self.credentials.clone(),
+            place: self.place.clone(),
+            clock: self.clock.clone(),
+        };
+        endpoint::serve(door, address, self.data_dir.path()).await
     }
 
     /// DynamoDB.

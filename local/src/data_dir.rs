@@ -85,7 +85,6 @@ impl DataDir {
 }
 
 /// The process that holds `path`'s lock at this moment, if one does.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the endpoint, which comes next"))]
 pub(crate) fn held_by(path: &Path) -> Option<u32> {
     let mut lock = File::open(path.join("lock")).ok()?;
     match lock.try_lock_shared() {

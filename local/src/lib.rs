@@ -9,6 +9,7 @@ pub mod connector;
 pub mod credentials;
 pub mod data_dir;
 pub mod dynamodb;
+pub mod endpoint;
 pub mod place;
 pub mod protocol;
 mod query;

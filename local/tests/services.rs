@@ -2,4 +2,8 @@
 
 // `cfg(test)` tells clippy that helper functions are test code, too.
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod door;
+#[cfg(test)]
 mod sdk;
