@@ -1,0 +1,12 @@
+//! The product as its users meet it: the real binaries, a real PostgreSQL, the plain `aws` command line.
+//!
+//! One binary, one file per story. Every story has a directory of its own, so they may run at once.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
+
+mod bad_scripts;
+mod failures;
+mod plain_form;
+mod restarts;
+mod secrets;
+mod values;
