@@ -52,8 +52,8 @@ impl Dsn {
             .map(PathBuf::from)
             .or_else(|| environment("HOME").map(|home| Path::new(&home).join(".odbc.ini")))
             .ok_or_else(|| DsnError::NoFile { name: name.into() })?;
-        let text = std::fs::read(&path)
-            .map_err(|source| DsnError::Unreadable { path: path.clone(), source })?;
+        let text =
+            std::fs::read(&path).map_err(|source| DsnError::Unreadable { path: path.clone(), source })?;
         Self::parse(&String::from_utf8_lossy(&text), name)
             .ok_or_else(|| DsnError::Missing { name: name.into(), path })
     }

@@ -80,7 +80,7 @@ pub enum TargetError {
 }
 
 /// What the command line said about the connection.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// `-h`
     pub host: Option<String>,
@@ -119,16 +119,12 @@ pub struct Target {
 
 impl Target {
     /// Decides. `environment` is injected so that tests need not touch the process.
-    pub fn resolve(
-        asked: &Asked,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, TargetError> {
+    pub fn resolve(asked: &Asked, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, TargetError> {
         let var = |name: &str| environment(name).filter(|value| !value.is_empty());
         let dsn = asked.dsn.as_deref().map(|name| Dsn::find(name, environment)).transpose()?;
         let from_dsn = |get: fn(&Dsn) -> Option<&str>| dsn.as_ref().and_then(get).map(str::to_owned);
 
-        let password =
-            var("RSPASSWORD").or_else(|| from_dsn(Dsn::password)).or_else(|| var("PGPASSWORD"));
+        let password = var("RSPASSWORD").or_else(|| from_dsn(Dsn::password)).or_else(|| var("PGPASSWORD"));
         let host = asked.host.clone().or_else(|| from_dsn(Dsn::host));
         if let (Some(name), Some(dsn)) = (&asked.dsn, &dsn) {
             if dsn.wants_iam() && password.is_none() {

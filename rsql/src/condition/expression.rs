@@ -200,7 +200,7 @@ struct Parser<'a> {
     depth: usize,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn next_is(&mut self, token: &Token) -> bool {
         let found = self.tokens.get(self.at) == Some(token);
         self.at += usize::from(found);
@@ -247,7 +247,7 @@ impl Parser<'_> {
         Ok(comparison.holds(order(left, right)))
     }
 
-    fn operand(&mut self) -> Result<(&str, bool), ConditionError> {
+    fn operand(&mut self) -> Result<(&'a str, bool), ConditionError> {
         let token = self.tokens.get(self.at).ok_or(ConditionError::Empty)?;
         match token {
             Token::Operand { text, quoted } => {
@@ -286,7 +286,10 @@ impl Number {
 
     fn float(self) -> f64 {
         match self {
-            #[expect(clippy::cast_precision_loss, reason = "compared with a fraction, which is no more precise")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "compared with a fraction, which is no more precise"
+            )]
             Self::Whole(value) => value as f64,
             // Minus zero equals zero.
             Self::Fraction(value) => value + 0.0,

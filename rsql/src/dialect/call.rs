@@ -2,9 +2,8 @@
 
 use super::rewrite::Rewrite;
 
-/// A call; indices are those of tokens.
+/// A call; places are those of tokens.
 pub(super) struct Call {
-    pub(super) name: usize,
     pub(super) end: usize,
     /// From and up to, for each argument.
     pub(super) arguments: Vec<(usize, usize)>,
@@ -18,9 +17,10 @@ pub(super) fn call(sql: &Rewrite<'_>, name: usize) -> Option<Call> {
     }
     let close = sql.closing(name + 1)?;
     let mut arguments = Vec::new();
-    let mut start = name + 2;
+    let first = name + 2;
+    let mut start = first;
     let mut depth = 0usize;
-    for at in start..=close {
+    for at in first..=close {
         if sql.is(at, "(") {
             depth += 1;
         } else if sql.is(at, ")") && depth > 0 {
@@ -32,5 +32,5 @@ pub(super) fn call(sql: &Rewrite<'_>, name: usize) -> Option<Call> {
             start = at + 1;
         }
     }
-    Some(Call { name, end: close + 1, arguments })
+    Some(Call { end: close + 1, arguments })
 }

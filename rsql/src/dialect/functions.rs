@@ -35,8 +35,19 @@ fn replacement(sql: &Rewrite<'_>, at: usize) -> Option<(usize, String)> {
         return (!part_of_a_name && !sql.is(at + 1, "(")).then(|| (at + 1, SYSDATE.to_owned()));
     }
     let known = [
-        "getdate", "nvl", "nvl2", "decode", "len", "charindex", "dateadd", "date_add", "datediff", "date_diff",
-        "add_months", "last_day", "trunc",
+        "getdate",
+        "nvl",
+        "nvl2",
+        "decode",
+        "len",
+        "charindex",
+        "dateadd",
+        "date_add",
+        "datediff",
+        "date_diff",
+        "add_months",
+        "last_day",
+        "trunc",
     ];
     if !known.contains(&word.as_str()) {
         return None;
@@ -63,14 +74,19 @@ fn rewritten(sql: &Rewrite<'_>, function: &str, call: &Call) -> Option<String> {
             format!("({date} + ({count}) * interval '{}')", one(part)?)
         }
         ("datediff" | "date_diff", [part, from, to]) => date_difference(part, from, to)?,
-        ("add_months", [date, count]) => format!("cast({date} + ({count}) * interval '1 month' as timestamp)"),
+        ("add_months", [date, count]) => {
+            format!("cast({date} + ({count}) * interval '1 month' as timestamp)")
+        }
         ("last_day", [date]) => {
-            format!("cast(date_trunc('month', cast({date} as timestamp)) + interval '1 month - 1 day' as date)")
+            format!(
+                "cast(date_trunc('month', cast({date} as timestamp)) + interval '1 month - 1 day' as date)"
+            )
         }
         // TRUNC of a time is its date. Of a number it is PostgreSQL's own, and only these two are surely times.
         ("trunc", [_]) => {
             let (from, to) = call.arguments.first().copied()?;
-            let time = (sql.is(from, "sysdate") && to == from + 1) || (sql.is(from, "getdate") && to == from + 3);
+            let time =
+                (sql.is(from, "sysdate") && to == from + 1) || (sql.is(from, "getdate") && to == from + 3);
             return time.then(|| format!("cast({} as date)", arguments.concat()));
         }
         _ => return None,
@@ -118,12 +134,15 @@ fn one(part: &str) -> Option<&'static str> {
 fn date_difference(part: &str, from: &str, to: &str) -> Option<String> {
     let months = |per: u32| {
         let count = |date: &str| {
-            format!("(extract(year from cast({date} as timestamp)) * 12 + extract(month from cast({date} as timestamp)) - 1)")
+            format!(
+                "(extract(year from cast({date} as timestamp)) * 12 + extract(month from cast({date} as timestamp)) - 1)"
+            )
         };
         format!("cast(floor({} / {per}) - floor({} / {per}) as bigint)", count(to), count(from))
     };
     let seconds = |unit: &str, per: u32| {
-        let epoch = |date: &str| format!("extract(epoch from date_trunc('{unit}', cast({date} as timestamp)))");
+        let epoch =
+            |date: &str| format!("extract(epoch from date_trunc('{unit}', cast({date} as timestamp)))");
         format!("cast(({} - {}) / {per} as bigint)", epoch(to), epoch(from))
     };
     Some(match one(part)? {
@@ -132,7 +151,11 @@ fn date_difference(part: &str, from: &str, to: &str) -> Option<String> {
         "1 month" => months(1),
         // Redshift's weeks begin on Sunday.
         "1 week" => {
-            let sunday = |date: &str| format!("extract(epoch from date_trunc('week', cast({date} as timestamp) + interval '1 day'))");
+            let sunday = |date: &str| {
+                format!(
+                    "extract(epoch from date_trunc('week', cast({date} as timestamp) + interval '1 day'))"
+                )
+            };
             format!("cast(({} - {}) / 604800 as bigint)", sunday(to), sunday(from))
         }
         "1 day" => seconds("day", 86_400),

@@ -6,7 +6,7 @@
 use super::rewrite::Rewrite;
 use crate::wire::ServerMessage;
 
-pub(super) fn rewrite(sql: &mut Rewrite<'_>) -> Result<(), ServerMessage> {
+pub(super) fn rewrite(sql: &mut Rewrite<'_>) -> Result<(), Box<ServerMessage>> {
     if sql.is(0, "vacuum") {
         vacuum(sql);
     } else {

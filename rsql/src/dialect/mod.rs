@@ -81,14 +81,14 @@ pub fn translate(statement: &str) -> Translation {
         _ => Ok(()),
     };
     if let Err(error) = result {
-        return Translation::Refused(Box::new(error));
+        return Translation::Refused(error);
     }
     query::rewrite(&mut rewrite);
     functions::rewrite(&mut rewrite);
     rewrite.finish().map_or(Translation::Unchanged, Translation::Rewritten)
 }
 
-fn unsupported(what: &str) -> ServerMessage {
+fn unsupported(what: &str) -> Box<ServerMessage> {
     ServerMessage::local("0A000", format!("{what} is not supported when the warehouse is PostgreSQL"))
 }
 

@@ -47,7 +47,11 @@ impl<'a> Rewrite<'a> {
 
     /// An unquoted word in lower case; nothing for any other token.
     pub(super) fn keyword(&self, index: usize) -> String {
-        if self.kind(index) == Some(Kind::Word) { self.text(index).to_ascii_lowercase() } else { String::new() }
+        if self.kind(index) == Some(Kind::Word) {
+            self.text(index).to_ascii_lowercase()
+        } else {
+            String::new()
+        }
     }
 
     pub(super) fn is(&self, index: usize, word: &str) -> bool {

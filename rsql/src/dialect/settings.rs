@@ -44,7 +44,7 @@ const REDSHIFT_ONLY: [&str; 33] = [
     "wlm_query_slot_count",
 ];
 
-pub(super) fn rewrite(sql: &mut Rewrite<'_>) -> Result<(), ServerMessage> {
+pub(super) fn rewrite(sql: &mut Rewrite<'_>) -> Result<(), Box<ServerMessage>> {
     let command = sql.keyword(0);
     let at = if command == "set" && ["session", "local"].contains(&sql.keyword(1).as_str()) { 2 } else { 1 };
     let name = sql.text(at).trim_matches('"').to_ascii_lowercase();

@@ -35,7 +35,9 @@ pub(super) fn tokens(sql: &str) -> Vec<Token> {
             '-' if rest.starts_with("--") => (None, rest.find('\n').unwrap_or(rest.len())),
             '/' if rest.starts_with("/*") => (None, comment(rest)),
             '\'' => (Some(Kind::Text), quoted(rest, '\'', false)),
-            'e' | 'E' if rest[1..].starts_with('\'') => (Some(Kind::Text), 1 + quoted(&rest[1..], '\'', true)),
+            'e' | 'E' if rest[1..].starts_with('\'') => {
+                (Some(Kind::Text), 1 + quoted(&rest[1..], '\'', true))
+            }
             '"' => (Some(Kind::Identifier), quoted(rest, '"', false)),
             '$' => match crate::lexer::dollar_tag(rest) {
                 Some(tag) => {

@@ -15,6 +15,7 @@ mod scanner;
 
 pub use cursor::Cursor;
 pub use reference::{Reference, quote_identifier, quote_literal, reference_at};
+pub(crate) use scanner::dollar_tag;
 pub use scanner::{Mark, Scanner, Stop};
 
 #[cfg(test)]

@@ -250,9 +250,7 @@ impl Scanner {
             self.first_words.push(word.to_ascii_lowercase());
         }
         if self.parentheses == 0 && self.creates_routine() {
-            if word.eq_ignore_ascii_case("begin")
-                || (self.bodies > 0 && word.eq_ignore_ascii_case("case"))
-            {
+            if word.eq_ignore_ascii_case("begin") || (self.bodies > 0 && word.eq_ignore_ascii_case("case")) {
                 self.bodies += 1;
             } else if word.eq_ignore_ascii_case("end") {
                 self.bodies = self.bodies.saturating_sub(1);
@@ -304,8 +302,7 @@ impl Scanner {
                 self.keep(&rest[..open + 2])
             }
             (_, Some(close)) => {
-                self.inside =
-                    if depth > 1 { Inside::Comment { depth: depth - 1 } } else { Inside::Nothing };
+                self.inside = if depth > 1 { Inside::Comment { depth: depth - 1 } } else { Inside::Nothing };
                 self.keep(&rest[..close + 2])
             }
             _ => self.keep(rest),

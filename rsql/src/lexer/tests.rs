@@ -79,8 +79,10 @@ fn values_are_put_in_raw_as_literals_and_as_identifiers() {
     let one = |sql: &str| pieces(sql, &variables).join("~");
     assert_eq!(one("select :n, :'v', :\"v\";"), "select 1, 'it''s', \"it's\";");
     assert_eq!(one("copy t from :q;"), "copy t from 's3://b/p';");
-    assert_eq!(one("select :unset, :'unset', ':n', \":n\", $$:n$$ -- :n\n;"),
-        "select :unset, :'unset', ':n', \":n\", $$:n$$ -- :n\n;");
+    assert_eq!(
+        one("select :unset, :'unset', ':n', \":n\", $$:n$$ -- :n\n;"),
+        "select :unset, :'unset', ':n', \":n\", $$:n$$ -- :n\n;"
+    );
     assert_eq!(one("select '1'::int, a[1:n], b:=:n;"), "select '1'::int, a[11], b:=1;");
     assert_eq!(one("select :x;"), "select :x 1;");
     assert_eq!(one("select :'w';"), r"select  E'a\\b';");
@@ -111,12 +113,27 @@ fn redshift_strings_end_where_redshift_ends_them() {
 /// Text made of the characters that matter to the lexer.
 fn scripts() -> impl Strategy<Value = String> {
     let token = prop_oneof![
-        Just("'".to_owned()), Just("\"".to_owned()), Just("$$".to_owned()), Just("$t$".to_owned()),
-        Just("/*".to_owned()), Just("*/".to_owned()), Just("--".to_owned()), Just("\n".to_owned()),
-        Just(";".to_owned()), Just("(".to_owned()), Just(")".to_owned()), Just("\\".to_owned()),
-        Just(":".to_owned()), Just("E'".to_owned()), Just(" ".to_owned()), Just("`".to_owned()),
-        Just("create function ".to_owned()), Just("begin ".to_owned()), Just("end".to_owned()),
-        "[a-zé0-9]{1,3}", any::<char>().prop_map(String::from),
+        Just("'".to_owned()),
+        Just("\"".to_owned()),
+        Just("$$".to_owned()),
+        Just("$t$".to_owned()),
+        Just("/*".to_owned()),
+        Just("*/".to_owned()),
+        Just("--".to_owned()),
+        Just("\n".to_owned()),
+        Just(";".to_owned()),
+        Just("(".to_owned()),
+        Just(")".to_owned()),
+        Just("\\".to_owned()),
+        Just(":".to_owned()),
+        Just("E'".to_owned()),
+        Just(" ".to_owned()),
+        Just("`".to_owned()),
+        Just("create function ".to_owned()),
+        Just("begin ".to_owned()),
+        Just("end".to_owned()),
+        "[a-zé0-9]{1,3}",
+        any::<char>().prop_map(String::from),
     ];
     prop::collection::vec(token, 0..40).prop_map(|tokens| tokens.concat())
 }

@@ -109,9 +109,18 @@ impl Layout {
             }
             // Nothing that runs unattended has a pager or a terminal's width.
             "pager" => Ok("Pager usage is off.".into()),
-            "columns" | "linestyle" | "title" | "tableattr" | "pager_min_lines" | "numericlocale"
-            | "unicode_border_linestyle" | "unicode_column_linestyle" | "unicode_header_linestyle"
-            | "csv_fieldsep" | "fieldsep_zero" | "recordsep_zero" => Ok(format!("{name} is ignored.")),
+            "columns"
+            | "linestyle"
+            | "title"
+            | "tableattr"
+            | "pager_min_lines"
+            | "numericlocale"
+            | "unicode_border_linestyle"
+            | "unicode_column_linestyle"
+            | "unicode_header_linestyle"
+            | "csv_fieldsep"
+            | "fieldsep_zero"
+            | "recordsep_zero" => Ok(format!("{name} is ignored.")),
             _ => Err(LayoutError::Unknown(name.to_owned())),
         }
     }
@@ -143,8 +152,9 @@ impl Layout {
 fn switch(name: &'static str, value: Option<&str>, now: bool) -> Result<bool, LayoutError> {
     match value {
         None => Ok(!now),
-        Some(value) => truth(value)
-            .ok_or_else(|| LayoutError::Value { name, value: value.into(), allowed: "on, off" }),
+        Some(value) => {
+            truth(value).ok_or_else(|| LayoutError::Value { name, value: value.into(), allowed: "on, off" })
+        }
     }
 }
 

@@ -5,12 +5,7 @@ use std::io::{self, Write};
 use super::layout::{Format, Layout};
 
 /// Writes one record.
-pub(super) fn record(
-    values: &[&str],
-    layout: &Layout,
-    first: bool,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn record(values: &[&str], layout: &Layout, first: bool, out: &mut dyn Write) -> io::Result<()> {
     if layout.format == Format::Csv {
         for (column, value) in values.iter().enumerate() {
             if column > 0 {

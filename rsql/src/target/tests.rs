@@ -3,9 +3,8 @@ use std::io::Write as _;
 use super::*;
 
 fn resolve(asked: &Asked, environment: &[(&str, &str)]) -> Result<Target, TargetError> {
-    let lookup = |name: &str| {
-        environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-    };
+    let lookup =
+        |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     Target::resolve(asked, &lookup)
 }
 

@@ -85,9 +85,8 @@ async fn secure(target: &Target, mode: TlsMode) -> Result<Box<dyn Transport>, Co
         let stream = UnixStream::connect(path).await.map_err(ConnectError::Unreachable)?;
         return Ok(Box::new(stream));
     }
-    let mut stream = TcpStream::connect((target.host.as_str(), target.port))
-        .await
-        .map_err(ConnectError::Unreachable)?;
+    let mut stream =
+        TcpStream::connect((target.host.as_str(), target.port)).await.map_err(ConnectError::Unreachable)?;
     // Statements are small and answered one by one.
     stream.set_nodelay(true).map_err(ConnectError::Unreachable)?;
     if mode == TlsMode::Disable {

@@ -30,13 +30,18 @@ pub struct ServerMessage {
 
 impl ServerMessage {
     /// An error found on this side of the wire.
-    pub fn local(code: &str, message: impl Into<String>) -> Self {
-        Self { severity: "ERROR".into(), code: code.into(), message: message.into(), ..Self::default() }
+    pub fn local(code: &str, message: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
+            severity: "ERROR".into(),
+            code: code.into(),
+            message: message.into(),
+            ..Self::default()
+        })
     }
 
     /// The same with advice.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self: Box<Self>, hint: impl Into<String>) -> Box<Self> {
         self.hint = Some(hint.into());
         self
     }

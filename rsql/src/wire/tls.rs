@@ -28,7 +28,8 @@ pub(super) async fn handshake(
 ) -> Result<Box<dyn Transport>, ConnectError> {
     let failed = |error: &dyn std::fmt::Display| ConnectError::Tls(error.to_string());
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier { chain: chain_verifier(target, mode, &provider)?, mode, provider: provider.clone() };
+    let verifier =
+        Verifier { chain: chain_verifier(target, mode, &provider)?, mode, provider: provider.clone() };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?
@@ -36,10 +37,8 @@ pub(super) async fn handshake(
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     let name = ServerName::try_from(target.host.clone()).map_err(|error| failed(&error))?;
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .map_err(|error| failed(&error))?;
+    let stream =
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed(&error))?;
     Ok(Box::new(stream))
 }
 
