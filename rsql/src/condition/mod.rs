@@ -72,8 +72,9 @@ impl Branches {
     }
 
     /// `\elseif`. `condition` is looked at only when no branch was run so far.
-    pub fn else_if(&mut self, condition: impl FnOnce() -> bool) -> Result<(), Misplaced> {
+    pub fn else_if(&mut self, mark: Mark, condition: impl FnOnce() -> bool) -> Result<(), Misplaced> {
         let branch = self.innermost()?;
+        branch.mark = mark;
         branch.state = match branch.state {
             State::Waiting if condition() => State::Taken,
             State::Waiting => State::Waiting,
@@ -83,8 +84,9 @@ impl Branches {
     }
 
     /// `\else`.
-    pub fn otherwise(&mut self) -> Result<(), Misplaced> {
+    pub fn otherwise(&mut self, mark: Mark) -> Result<(), Misplaced> {
         let branch = self.innermost()?;
+        branch.mark = mark;
         branch.seen_else = true;
         branch.state = match branch.state {
             State::Waiting => State::Taken,
@@ -123,16 +125,16 @@ mod tests {
         let mut branches = Branches::default();
         branches.begin(Mark::default(), || false);
         assert!(!branches.active());
-        branches.else_if(|| true).unwrap();
+        branches.else_if(Mark::default(), || true).unwrap();
         assert!(branches.active());
         branches.begin(Mark::default(), || false);
         assert!(!branches.active());
         branches.end().unwrap();
-        branches.else_if(|| unreachable!()).unwrap();
+        branches.else_if(Mark::default(), || unreachable!()).unwrap();
         assert!(!branches.active());
-        branches.otherwise().unwrap();
+        branches.otherwise(Mark::default()).unwrap();
         assert!(!branches.active());
-        assert_eq!(branches.otherwise(), Err(Misplaced::AfterElse));
+        assert_eq!(branches.otherwise(Mark::default()), Err(Misplaced::AfterElse));
         branches.end().unwrap();
         assert_eq!(branches.end(), Err(Misplaced::NoIf));
     }
@@ -142,7 +144,7 @@ mod tests {
         let mut branches = Branches::default();
         branches.begin(Mark::default(), || false);
         branches.begin(Mark::default(), || unreachable!());
-        branches.otherwise().unwrap();
+        branches.otherwise(Mark::default()).unwrap();
         assert!(!branches.active());
     }
 }

@@ -36,6 +36,7 @@ pub struct Mark {
     length: usize,
     parentheses: usize,
     bodies: usize,
+    words: usize,
     meaningful: bool,
 }
 
@@ -100,6 +101,7 @@ impl Scanner {
             length: self.buffer.len(),
             parentheses: self.parentheses,
             bodies: self.bodies,
+            words: self.first_words.len(),
             meaningful: self.meaningful,
         }
     }
@@ -109,6 +111,7 @@ impl Scanner {
         self.buffer.truncate(mark.length);
         self.parentheses = mark.parentheses;
         self.bodies = mark.bodies;
+        self.first_words.truncate(mark.words);
         self.meaningful = mark.meaningful;
         self.inside = Inside::Nothing;
     }

@@ -139,10 +139,12 @@ fn scripts() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn nothing_is_lost(script in scripts()) {
-        // The two escapes that do lose their backslash are taken out of the game.
-        let script = script.replace("\\;", "").replace("\\:", "");
+        // The two escapes do lose their backslash.
+        prop_assume!(!script.contains("\\;") && !script.contains("\\:"));
         let mut scanner = Scanner::default();
         let mut joined = String::new();
         for line in script.split_inclusive('\n') {

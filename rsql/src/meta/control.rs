@@ -29,9 +29,10 @@ pub(super) fn else_if(session: &mut Session, cursor: &mut Cursor, name: &str) ->
     // The condition is decided only if it matters, which only the branches know; deciding needs
     // the session. So they are taken out for a moment.
     let Some(frame) = session.frames.last_mut() else { return Flow::Continue };
+    let mark = frame.scanner.mark();
     let mut branches = std::mem::take(&mut frame.branches);
     let jumping = session.jump.is_some();
-    let result = branches.else_if(|| !jumping && decide(session, name, &text));
+    let result = branches.else_if(mark, || !jumping && decide(session, name, &text));
     if let Some(frame) = session.frames.last_mut() {
         frame.branches = branches;
     }
@@ -41,7 +42,10 @@ pub(super) fn else_if(session: &mut Session, cursor: &mut Cursor, name: &str) ->
 /// `\else`
 pub(super) fn otherwise(session: &mut Session) -> Flow {
     session.drop_skipped_if_inactive();
-    let result = session.frames.last_mut().map_or(Ok(()), |frame| frame.branches.otherwise());
+    let result = session.frames.last_mut().map_or(Ok(()), |frame| {
+        let mark = frame.scanner.mark();
+        frame.branches.otherwise(mark)
+    });
     told(session, "else", result)
 }
 

@@ -58,7 +58,7 @@ pub(crate) async fn run(session: &mut Session, cursor: &mut Cursor) -> Result<Fl
             return send_buffer(session, Purpose::Print).await;
         }
         "p" | "print" => {
-            let text = session.frames.last().map(|frame| frame.scanner.text().to_owned()).unwrap_or_default();
+            let text = session.buffer_or_last();
             session.terminal.print(&format!("{}\n", text.trim_end()));
             Flow::Continue
         }
@@ -92,13 +92,14 @@ pub(crate) async fn run(session: &mut Session, cursor: &mut Cursor) -> Result<Fl
     Ok(flow)
 }
 
-/// `\g` and `\gset`: the buffer is sent without a semicolon.
+/// `\g` and `\gset`: the buffer, or the last statement if it is empty, is sent without a semicolon.
 async fn send_buffer(session: &mut Session, purpose: Purpose) -> Result<Flow, WireError> {
     let Some(frame) = session.frames.last_mut() else { return Ok(Flow::Continue) };
-    if !frame.scanner.has_statement() {
+    let statement =
+        if frame.scanner.has_statement() { frame.scanner.take() } else { session.last_statement.clone() };
+    if statement.is_empty() {
         return Ok(Flow::Continue);
     }
-    let statement = frame.scanner.take();
     session.execute(&statement, purpose).await
 }
 

@@ -51,7 +51,8 @@ pub(super) fn toggle_aligned(session: &mut Session) -> Flow {
 
 fn set_layout(session: &mut Session, command: &str, name: &str, value: Option<&str>) {
     match session.layout.set(name, value) {
-        Ok(confirmation) => session.confirm(&confirmation),
+        Ok(Some(confirmation)) => session.confirm(&confirmation),
+        Ok(None) => {}
         Err(error) => session.command_error(command, &error.to_string()),
     }
 }

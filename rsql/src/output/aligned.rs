@@ -14,7 +14,7 @@ pub(super) struct Table<'a> {
 }
 
 pub(super) fn write(table: &Table<'_>, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
-    let widths = widths(table, layout);
+    let widths = widths(table);
     let frame = layout.border >= 2;
     if frame {
         rule(&widths, layout.border, out)?;
@@ -26,7 +26,8 @@ pub(super) fn write(table: &Table<'_>, layout: &Layout, out: &mut dyn Write) -> 
         }
         rule(&widths, layout.border, out)?;
     }
-    for row in table.rows {
+    // Rows without columns have nothing to show.
+    for row in table.rows.iter().filter(|row| !row.is_empty()) {
         let height = row.iter().map(Cell::height).max().unwrap_or(1);
         for number in 0..height {
             row_line(row, table.numeric, &widths, number, layout.border, out)?;
@@ -41,12 +42,9 @@ pub(super) fn write(table: &Table<'_>, layout: &Layout, out: &mut dyn Write) -> 
     writeln!(out)
 }
 
-fn widths(table: &Table<'_>, layout: &Layout) -> Vec<usize> {
-    let mut widths: Vec<usize> = if layout.tuples_only {
-        vec![0; table.header.len()]
-    } else {
-        table.header.iter().map(Cell::width).collect()
-    };
+/// The header counts even where it is not shown, as in psql.
+fn widths(table: &Table<'_>) -> Vec<usize> {
+    let mut widths: Vec<usize> = table.header.iter().map(Cell::width).collect();
     for row in table.rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.width());
@@ -84,11 +82,7 @@ fn header_line(
             out.write_all(b" ")?;
         }
         write!(out, "{:left$}{text}{:right$}", "", "")?;
-        if number + 1 < cell.height() {
-            out.write_all(b"+")?;
-        } else if border > 0 || column < last {
-            out.write_all(b" ")?;
-        }
+        out.write_all(if number + 1 < cell.height() { b"+" } else { b" " })?;
         if border > 0 && column < last {
             out.write_all(b"|")?;
         }
@@ -116,7 +110,9 @@ fn row_line(
         if border > 0 {
             out.write_all(b" ")?;
         }
-        if numeric.get(column).copied().unwrap_or(false) {
+        // A value that has ended leaves nothing to put to the right.
+        let to_the_right = numeric.get(column).copied().unwrap_or(false) && number < cell.height();
+        if to_the_right {
             write!(out, "{:pad$}{text}", "")?;
         } else if more_to_the_right || goes_on {
             write!(out, "{text}{:pad$}", "")?;

@@ -70,45 +70,48 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// Changes the setting `name`; without a value switches are turned over. Returns what to tell the user.
-    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<String, LayoutError> {
-        match name.to_ascii_lowercase().as_str() {
-            "format" => self.set_format(value),
+    /// Changes the setting `name`; without a value switches are turned over and the rest is only
+    /// shown. Returns what to tell the user. Of some changes psql tells nothing.
+    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<Option<String>, LayoutError> {
+        let text = match name.to_ascii_lowercase().as_str() {
+            "format" => self.set_format(value)?,
             "expanded" | "x" | "vertical" => {
                 self.expanded = switch("expanded", value, self.expanded)?;
-                Ok(format!("Expanded display is {}.", on_off(self.expanded)))
+                format!("Expanded display is {}.", on_off(self.expanded))
             }
             "tuples_only" | "t" => {
                 self.tuples_only = switch("tuples_only", value, self.tuples_only)?;
-                Ok(format!("Tuples only is {}.", on_off(self.tuples_only)))
+                return Ok(value.is_none().then(|| format!("Tuples only is {}.", on_off(self.tuples_only))));
             }
             "footer" => {
                 self.footer = switch("footer", value, self.footer)?;
-                Ok(format!("Default footer is {}.", on_off(self.footer)))
+                return Ok(value.is_none().then(|| format!("Default footer is {}.", on_off(self.footer))));
             }
             "border" => {
-                self.border = match value {
-                    None => self.border,
-                    Some(value) => value.parse::<u8>().map(|border| border.min(2)).map_err(|_| {
+                if let Some(value) = value {
+                    self.border = value.parse::<u8>().map(|border| border.min(2)).map_err(|_| {
                         LayoutError::Value { name: "border", value: value.into(), allowed: "0, 1, 2" }
-                    })?,
-                };
-                Ok(format!("Border style is {}.", self.border))
+                    })?;
+                }
+                format!("Border style is {}.", self.border)
             }
             "null" => {
-                self.null = value.unwrap_or_default().to_owned();
-                Ok(format!("Null display is \"{}\".", self.null))
+                assign(&mut self.null, value);
+                format!("Null display is \"{}\".", self.null)
             }
-            "fieldsep" => {
-                self.field_separator = value.unwrap_or("|").to_owned();
-                Ok(format!("Field separator is \"{}\".", self.field_separator))
+            "fieldsep" | "f" => {
+                assign(&mut self.field_separator, value);
+                format!("Field separator is \"{}\".", self.field_separator)
             }
             "recordsep" => {
-                self.record_separator = value.unwrap_or("\n").to_owned();
-                Ok("Record separator is set.".into())
+                assign(&mut self.record_separator, value);
+                match self.record_separator.as_str() {
+                    "\n" => "Record separator is <newline>.".into(),
+                    other => format!("Record separator is \"{other}\"."),
+                }
             }
             // Nothing that runs unattended has a pager or a terminal's width.
-            "pager" => Ok("Pager usage is off.".into()),
+            "pager" => "Pager usage is off.".into(),
             "columns"
             | "linestyle"
             | "title"
@@ -120,9 +123,10 @@ impl Layout {
             | "unicode_header_linestyle"
             | "csv_fieldsep"
             | "fieldsep_zero"
-            | "recordsep_zero" => Ok(format!("{name} is ignored.")),
-            _ => Err(LayoutError::Unknown(name.to_owned())),
-        }
+            | "recordsep_zero" => format!("{name} has no effect in this client."),
+            _ => return Err(LayoutError::Unknown(name.to_owned())),
+        };
+        Ok(Some(text))
     }
 
     fn set_format(&mut self, value: Option<&str>) -> Result<String, LayoutError> {
@@ -155,6 +159,12 @@ fn switch(name: &'static str, value: Option<&str>, now: bool) -> Result<bool, La
         Some(value) => {
             truth(value).ok_or_else(|| LayoutError::Value { name, value: value.into(), allowed: "on, off" })
         }
+    }
+}
+
+fn assign(setting: &mut String, value: Option<&str>) {
+    if let Some(value) = value {
+        value.clone_into(setting);
     }
 }
 

@@ -19,7 +19,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::wire::ServerMessage;
 
 /// How much of a statement's line an error shows, in columns.
-const EXCERPT_WIDTH: usize = 72;
+const EXCERPT_WIDTH: usize = 60;
+/// How many characters behind the place are kept when the line is cut.
+const MIN_BEHIND: usize = 10;
 
 /// An error, with its place in `statement`. `prefix` is `rsql` or `rsql:FILE:LINE`.
 pub fn error(prefix: &str, error: &ServerMessage, statement: &str) -> String {
@@ -34,10 +36,13 @@ pub fn error(prefix: &str, error: &ServerMessage, statement: &str) -> String {
         text += &excerpt(query, position);
     }
     details(error, &mut text);
+    if let Some(context) = &error.context {
+        text += &format!("CONTEXT:  {context}\n");
+    }
     text
 }
 
-/// A notice. Only statements that come from a file have a `prefix`.
+/// A notice, without its context, as in psql. Only statements that come from a file have a `prefix`.
 pub fn notice(prefix: Option<&str>, notice: &ServerMessage) -> String {
     let prefix = prefix.map(|prefix| format!("{prefix}: ")).unwrap_or_default();
     let mut text = format!("{prefix}{}:  {}\n", notice.severity, notice.message);
@@ -46,9 +51,7 @@ pub fn notice(prefix: Option<&str>, notice: &ServerMessage) -> String {
 }
 
 fn details(message: &ServerMessage, text: &mut String) {
-    for (label, field) in
-        [("DETAIL", &message.detail), ("HINT", &message.hint), ("CONTEXT", &message.context)]
-    {
+    for (label, field) in [("DETAIL", &message.detail), ("HINT", &message.hint)] {
         if let Some(field) = field {
             *text += &format!("{label}:  {field}\n");
         }
@@ -63,23 +66,22 @@ fn excerpt(statement: &str, position: usize) -> String {
     let line = statement[start..].lines().next().unwrap_or("").replace(['\t', '\r'], " ");
     let before = statement[start..at].replace(['\t', '\r'], " ");
 
-    // A long line is cut around the place.
-    let skip = if before.width() > EXCERPT_WIDTH * 2 / 3 && line.width() > EXCERPT_WIDTH {
-        before.chars().count().saturating_sub(EXCERPT_WIDTH / 2)
-    } else {
-        0
-    };
-    let dots = if skip > 0 { "..." } else { "" };
-    let mut shown = String::new();
-    let mut width = 0;
-    for c in line.chars().skip(skip) {
-        width += c.width().unwrap_or(0);
-        if width > EXCERPT_WIDTH {
-            shown.push_str("...");
-            break;
+    // A long line is cut behind the place, and before it where that is not enough.
+    let place = before.chars().count();
+    let mut shown: Vec<char> = line.chars().collect();
+    let width = |shown: &[char]| shown.iter().map(|c| c.width().unwrap_or(0)).sum::<usize>();
+    let (mut skip, mut cut) = (0, false);
+    if width(&shown) > EXCERPT_WIDTH {
+        while width(&shown) > EXCERPT_WIDTH && shown.len() > place + MIN_BEHIND {
+            shown.pop();
+            cut = true;
         }
-        shown.push(c);
+        while width(&shown[skip..]) > EXCERPT_WIDTH && skip < place {
+            skip += 1;
+        }
     }
+    let dots = if skip > 0 { "..." } else { "" };
+    let shown: String = shown[skip..].iter().collect::<String>() + if cut { "..." } else { "" };
     let label = format!("LINE {number}: {dots}");
     let before: String = before.chars().skip(skip).collect();
     let caret = label.width() + before.width();

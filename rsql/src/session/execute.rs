@@ -32,6 +32,7 @@ impl Session {
         if self.echoes("queries") {
             self.terminal.print(&format!("{statement}\n"));
         }
+        statement.clone_into(&mut self.last_statement);
         let start = Instant::now();
         let translation = match self.dialect {
             Dialect::Redshift => Translation::Unchanged,

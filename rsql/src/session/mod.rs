@@ -54,6 +54,8 @@ pub struct Session {
     pub(crate) severities: Severities,
     pub(crate) timing: bool,
     pub(crate) frames: Vec<Frame>,
+    /// What was sent last, for `\g` and `\p`.
+    pub(crate) last_statement: String,
     /// The label a `\goto` is looking for.
     pub(crate) jump: Option<String>,
     options: Options,
@@ -108,6 +110,7 @@ impl Session {
             severities: Severities::default(),
             timing: false,
             frames: Vec::new(),
+            last_statement: String::new(),
             jump: None,
             options,
             dialect,
@@ -168,6 +171,12 @@ impl Session {
             let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
             self.terminal.print(&format!("Time: {milliseconds:.3} ms\n"));
         }
+    }
+
+    /// The statement being read, or the last one sent.
+    pub(crate) fn buffer_or_last(&self) -> String {
+        let buffer = self.frames.last().filter(|frame| frame.scanner.has_statement());
+        buffer.map_or_else(|| self.last_statement.clone(), |frame| frame.scanner.text().to_owned())
     }
 
     /// Prints a confirmation, unless `-q` asks for none.
