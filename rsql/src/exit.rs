@@ -16,6 +16,8 @@ pub enum ExitCode {
     Stopped,
     /// A severity, from `\rset maxerror` or `--exit-status severity`.
     Severity(u8),
+    /// A signal ended it: 128 and the signal's number.
+    Interrupted(u8),
     /// The script said so with `\exit n`.
     Script(u8),
 }
@@ -29,6 +31,7 @@ impl ExitCode {
             Self::Connection => 2,
             Self::Stopped => 3,
             Self::Severity(severity) => severity,
+            Self::Interrupted(signal) => 128 + signal.min(127),
             Self::Script(code) => code,
         }
     }

@@ -18,6 +18,7 @@
 //! 1 a usage error or a failed `-c`, 2 no connection or a lost one, 3 the script was stopped
 //! (`ON_ERROR_STOP`, a `\goto` without its label), and whatever `\exit n` says. `\rset maxerror`
 //! ends the script with the severity that went over the limit.
+//! A SIGTERM or SIGINT cancels the running statement and leaves with 128 and its number.
 //! `--exit-status severity` makes a script that ran to its end report the highest severity, as BTEQ does.
 //!
 //! # What stays out
@@ -30,6 +31,7 @@ pub mod copy;
 pub mod dialect;
 pub mod dsn;
 pub mod exit;
+pub mod interrupt;
 pub mod lexer;
 mod meta;
 pub mod options;

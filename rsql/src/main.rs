@@ -5,6 +5,7 @@ use std::process::ExitCode as Status;
 
 use rsqlflow_rsql::dialect::Dialect;
 use rsqlflow_rsql::exit::ExitCode;
+use rsqlflow_rsql::interrupt::Interrupt;
 use rsqlflow_rsql::options::Options;
 use rsqlflow_rsql::session::{Session, Surroundings};
 use rsqlflow_rsql::target::Target;
@@ -38,7 +39,11 @@ fn main() -> Status {
             }
         },
     };
-    let surroundings = Surroundings { s3_root: environment("RSQL_S3_ROOT"), dialect };
+    let interrupt = match Interrupt::watch(&target) {
+        Ok(interrupt) => interrupt,
+        Err(error) => return complain(&error, ExitCode::Failure),
+    };
+    let surroundings = Surroundings { s3_root: environment("RSQL_S3_ROOT"), dialect, interrupt };
     // One script is one sequence: a runtime on this thread is all it takes, and quick to start.
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(&target, options, surroundings)).into(),
@@ -55,6 +60,7 @@ async fn run(target: &Target, options: Options, surroundings: Surroundings) -> E
             return ExitCode::Connection;
         }
     };
+    surroundings.interrupt.guard(&connection);
     match Session::new(connection, target, options, surroundings) {
         Ok(session) => session.run().await,
         Err(reason) => {

@@ -13,6 +13,7 @@ Exit status:
   2  no connection could be made, or it was lost
   3  the script was stopped: ON_ERROR_STOP, or a \\goto without its \\label
   n  \\exit n; \\rset maxerror leaves with the severity that went over the limit
+  128 + n  signal n; the running statement is cancelled
 
 Environment:
   RSPASSWORD, then the DSN, then PGPASSWORD   the password

@@ -53,6 +53,9 @@ impl Session {
 
     async fn run_frames(&mut self) -> Result<Flow, WireError> {
         while let Some(frame) = self.frames.last_mut() {
+            if let Some(code) = self.interrupt.code() {
+                return Ok(Flow::Exit(code));
+            }
             let cursor = match frame.pending.take() {
                 Some(cursor) => Some(cursor),
                 None => match frame.source.read_line() {

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::dialect::Dialect;
 use crate::exit::ExitCode;
+use crate::interrupt::Interrupt;
 use crate::lexer::{Cursor, Lookup};
 use crate::meta;
 use crate::options::{Action, Options};
@@ -43,6 +44,8 @@ pub struct Surroundings {
     pub s3_root: Option<String>,
     /// What `RSQL_DIALECT` says.
     pub dialect: Option<Dialect>,
+    /// Tells of signals.
+    pub interrupt: Interrupt,
 }
 
 /// A running client.
@@ -61,6 +64,7 @@ pub struct Session {
     options: Options,
     dialect: Dialect,
     s3_root: Option<String>,
+    interrupt: Interrupt,
     /// Did the last statement of the input being read fail?
     failed: bool,
 }
@@ -115,6 +119,7 @@ impl Session {
             options,
             dialect,
             s3_root: surroundings.s3_root,
+            interrupt: surroundings.interrupt,
             failed: false,
         })
     }

@@ -29,6 +29,9 @@ impl Session {
 
     /// What the script wants to happen after an error: go on, or leave.
     pub(super) fn after_error(&mut self, error: &ServerMessage) -> Flow {
+        if let Some(code) = self.interrupt.code() {
+            return Flow::Exit(code);
+        }
         if let Some(severity) = self.severities.record(&error.code) {
             return Flow::Exit(ExitCode::Severity(severity));
         }

@@ -80,6 +80,19 @@ impl Connection {
     }
 }
 
+/// Asks the server to cancel what the connection with this key is doing. Whether it does shows there.
+pub async fn cancel(target: &Target, (process_id, secret): (i32, i32)) -> Result<(), ConnectError> {
+    let mut transport = secure(target, target.tls).await?;
+    let mut request = bytes::BytesMut::new();
+    postgres_protocol::message::frontend::cancel_request(process_id, secret, &mut request);
+    transport.write_all(&request).await.map_err(ConnectError::Unreachable)?;
+    transport.flush().await.map_err(ConnectError::Unreachable)?;
+    // The server closes the connection when it has passed the request on.
+    let mut nothing = [0];
+    let _ = transport.read(&mut nothing).await;
+    Ok(())
+}
+
 async fn secure(target: &Target, mode: TlsMode) -> Result<Box<dyn Transport>, ConnectError> {
     if let Some(path) = target.socket_path() {
         let stream = UnixStream::connect(path).await.map_err(ConnectError::Unreachable)?;

@@ -15,6 +15,6 @@ mod login;
 mod message;
 mod tls;
 
-pub use connect::ConnectError;
+pub use connect::{ConnectError, cancel};
 pub use connection::{Column, Connection, Event, Row, TransactionStatus, WireError};
 pub use message::ServerMessage;

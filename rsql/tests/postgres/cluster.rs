@@ -43,6 +43,13 @@ impl Cluster {
         self.directory.path().join(name)
     }
 
+    /// Makes a file the server's own.
+    pub(crate) fn give_to_server(&self, path: &Path) {
+        if is_root() {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    }
+
     /// Runs rsql with `script` on its stdin.
     pub(crate) fn rsql(&self, arguments: &[&str], script: &str) -> Run {
         self.rsql_with(&[], arguments, script)

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod cluster;
+mod connections;
 mod loads;
 mod psql_likeness;
 mod scripts;
