@@ -1,6 +1,6 @@
 //! `rsql`: reads the command line and the environment, connects, runs, and leaves with a status.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode as Status;
 
 use rsqlflow_rsql::dialect::Dialect;
@@ -22,7 +22,12 @@ fn main() -> Status {
         }
     };
     if let Ok(filter) = EnvFilter::try_from_env("RSQL_LOG") {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let colours = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(colours)
+            .init();
     }
     let environment = |name: &str| std::env::var(name).ok();
     let target = match Target::resolve(&options.asked, &environment) {

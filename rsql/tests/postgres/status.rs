@@ -111,6 +111,13 @@ fn output_and_logins() {
     dsn.args(["-D", "etl", "-tAc", "select current_user"]).env("ODBCINI", ini);
     let dsn = crate::cluster::run(cluster.prepare(&mut dsn), "");
     assert_eq!(dsn.stdout, "s\n", "{dsn:?}");
+    // Towards Redshift nothing is translated; towards PostgreSQL it is, and told to those who ask.
+    let vacuum = ["-c", "vacuum sort only"];
+    let redshift = cluster.rsql_with(&[("RSQL_DIALECT", "redshift")], &vacuum, "");
+    assert!(redshift.stderr.contains("SQLSTATE: 42601"), "{redshift:?}");
+    let told = cluster.rsql_with(&[("RSQL_LOG", "debug")], &vacuum, "");
+    assert_eq!((told.status, told.stdout.as_str()), (0, "VACUUM\n"));
+    assert!(told.stderr.contains("translated for PostgreSQL"), "{told:?}");
     // A Unix socket, and a server without TLS where TLS is a must.
     let socket = cluster.rsql(&["-h", cluster.directory.path().to_str().unwrap(), "-c", "select 1"], "");
     assert_eq!(socket.status, 0, "{socket:?}");
