@@ -14,6 +14,7 @@ use crate::credentials::LocalCredentials;
 use crate::data_dir::{DataDir, DataDirError, private_file};
 use crate::dynamodb::DynamoDb;
 use crate::endpoint::{self, EndpointError, Serving};
+use crate::logs::Logs;
 use crate::place::Place;
 use crate::registry::Services;
 use crate::service::{AwsError, Service};
@@ -53,6 +54,7 @@ pub struct LocalCloud {
     services: Services,
     dynamodb: Arc<DynamoDb>,
     ssm: Arc<Ssm>,
+    logs: Arc<Logs>,
 }
 
 impl LocalCloud {
@@ -79,7 +81,10 @@ impl LocalCloud {
             Arc::new(Ssm::open(store.clone(), options.clock.clone(), data_dir.path().join("ssm")).await?);
         services.register(ssm.clone());
 
-        Ok(Self { data_dir, place, clock: options.clock, credentials, store, services, dynamodb, ssm })
+        let logs = Arc::new(Logs::open(store.clone(), options.clock.clone(), place.clone()).await?);
+        services.register(logs.clone());
+
+        Ok(Self { data_dir, place, clock: options.clock, credentials, store, services, dynamodb, ssm, logs })
     }
 
     /// The data directory, absolute.
@@ -140,5 +145,10 @@ impl LocalCloud {
     /// Systems Manager, to attach hosts to.
     pub fn ssm(&self) -> &Arc<Ssm> {
         &self.ssm
+    }
+
+    /// CloudWatch Logs.
+    pub fn logs(&self) -> &Arc<Logs> {
+        &self.logs
     }
 }

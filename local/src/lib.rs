@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod data_dir;
 pub mod dynamodb;
 pub mod endpoint;
+pub mod logs;
 pub mod place;
 pub mod protocol;
 mod query;

@@ -52,7 +52,8 @@ pub(crate) fn position(token: Option<&str>, invalid: &str) -> Result<i64, AwsErr
 impl From<StoreError> for AwsError {
     fn from(error: StoreError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "the local store failed");
-        Self::server(error.to_string())
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self::server(format!("{error}{cause}"))
     }
 }
 
