@@ -1,0 +1,232 @@
+//! What operators may type: the commands, their options and their help.
+//!
+//! Parsing only. Every command's help ends with examples, because an example is what people look for; the texts are
+//! in [`examples`]. Options that hold for every command are [`Global`] and may stand anywhere on the line.
+
+mod examples;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Run Amazon Redshift RSQL scripts in order, on a host, with an audit trail.
+#[derive(Debug, Parser)]
+#[command(name = "rsqlflow", version, arg_required_else_help = true, after_help = examples::ALL)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Settings file; rsqlflow.toml in the working directory unless given
+    #[arg(long, global = true, value_name = "FILE", env = "RSQLFLOW_SETTINGS")]
+    pub settings: Option<PathBuf>,
+    /// Directory of the embedded default's state
+    #[arg(long, global = true, value_name = "DIR", env = "RSQLFLOW_DATA_DIR", default_value = ".rsqlflow")]
+    pub data_dir: PathBuf,
+    /// Print JSON on stdout; its members keep their names and meaning
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the whole thing on this machine, from nothing
+    #[command(after_help = examples::DEMO)]
+    Demo(DemoArgs),
+    /// Run the embedded default in the foreground: the AWS endpoint, the agent, the warehouse
+    #[command(after_help = examples::UP)]
+    Up,
+    /// Print shell exports for a running `rsqlflow up`
+    #[command(after_help = examples::ENV)]
+    Env,
+    /// Look after the config items
+    #[command(subcommand, after_help = examples::CONFIG)]
+    Config(ConfigCommand),
+    /// Start a run of a workflow and print its id
+    #[command(after_help = examples::RUN)]
+    Run(RunArgs),
+    /// Show a run and its jobs
+    #[command(after_help = examples::STATUS)]
+    Status(StatusArgs),
+    /// List runs, newest first
+    #[command(after_help = examples::RUNS)]
+    Runs(RunsArgs),
+    /// Print what the jobs of a run printed
+    #[command(after_help = examples::LOGS)]
+    Logs(LogsArgs),
+    /// End a run and the scripts it is running
+    #[command(after_help = examples::CANCEL)]
+    Cancel(CancelArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {}
+
+/// What to do with config items.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check files and name everything that is wrong with them
+    #[command(after_help = examples::CONFIG_VALIDATE)]
+    Validate {
+        /// YAML or JSON files; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Check files and store them, all or none
+    #[command(after_help = examples::CONFIG_PUT)]
+    Put {
+        /// YAML or JSON files; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print a stored item as JSON
+    Get {
+        /// The workflow
+        #[arg(value_name = "WORKFLOW")]
+        id: String,
+    },
+    /// List the stored items
+    List,
+    /// Delete a stored item; its runs and their audit records stay
+    Delete {
+        /// The workflow
+        #[arg(value_name = "WORKFLOW")]
+        id: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show what `put` would change; exits 1 where there is a difference
+    #[command(after_help = examples::CONFIG_DIFF)]
+    Diff {
+        /// YAML or JSON file; `-` is standard input
+        file: PathBuf,
+    },
+    /// Print the commented settings file with every default
+    Defaults,
+    /// Print the JSON Schema of config items
+    Schema,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The workflow
+    pub workflow: String,
+    /// Run id; the same id is the same run, however often it is started
+    #[arg(long, value_name = "RUN")]
+    pub id: Option<String>,
+    /// Environment variable for every script; overrides the item's
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub params: Vec<(String, String)>,
+    /// Show progress until the run has ended; exit 0 only when it completed
+    #[arg(long, short)]
+    pub wait: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The run
+    pub run: String,
+    /// Show progress until the run has ended; exit 0 only when it completed
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// Arguments of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Only runs of this workflow
+    pub workflow: Option<String>,
+    /// At most so many
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The run
+    pub run: String,
+    /// Only this job
+    pub job: Option<String>,
+    /// Go on until the run has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only this attempt; all of them unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempt: Option<u32>,
+}
+
+/// Arguments of `cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The run
+    pub run: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    match rsqlflow_config::names::parameter_name_problem(name) {
+        Some(problem) => Err(format!("`{name}` {problem}")),
+        None => Ok((name.into(), value.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_in_the_help() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in Exit::ALL {
+            let line = format!("{}  {}", exit.code(), exit.meaning());
+            assert!(help.contains(&line), "`{line}` is not in\n{help}");
+        }
+    }
+
+    #[test]
+    fn the_help_reads_like_this() {
+        insta::assert_snapshot!(Cli::command().term_width(100).render_help());
+    }
+
+    #[test]
+    fn parameters_are_names_and_values() {
+        let cli = Cli::try_parse_from(["rsqlflow", "run", "w", "--param", "day=2026-11-21=x", "--json"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("not run") };
+        assert_eq!(run.params, [("day".to_string(), "2026-11-21=x".to_string())]);
+        assert!(cli.global.json);
+        for bad in ["day", "PATH=/tmp", "1=2"] {
+            let error = Cli::try_parse_from(["rsqlflow", "run", "w", "--param", bad]).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{error}");
+        }
+    }
+}

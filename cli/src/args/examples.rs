@@ -1,0 +1,110 @@
+//! The examples that each command's help ends with.
+
+pub(super) const ALL: &str = "\
+Examples:
+  rsqlflow demo                              see it work, from nothing
+  rsqlflow config put nightly.yaml           store a workflow
+  rsqlflow run nightly --wait                run it and watch
+  rsqlflow status RUN                        look at a run
+  rsqlflow logs RUN load_sales.sh            read what a job printed
+
+Exit codes:
+  0  done; a run that was waited for completed
+  1  a run failed, timed out or was cancelled, or the operation failed
+  2  wrong usage, settings or config item
+  3  could not reach the backend
+
+Data goes to stdout, everything else to stderr. NO_COLOR is honoured; RSQLFLOW_LOG=debug shows more.";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  rsqlflow demo
+  rsqlflow --data-dir /tmp/demo demo";
+
+pub(super) const UP: &str = "\
+Examples:
+  rsqlflow up
+  rsqlflow up --json                         one JSON line on stdout when it is ready
+  RSQLFLOW_LOCAL_LISTEN=127.0.0.1:4566 rsqlflow up
+
+Ctrl-C or SIGTERM stops it. Runs that are under way go on when it is started again.";
+
+pub(super) const ENV: &str = "\
+Examples:
+  eval \"$(rsqlflow env)\" && aws stepfunctions list-state-machines
+  eval \"$(rsqlflow env)\" && rsql -h $HOST -p $PORT -U $USER -d $DB
+
+It sets HOST, PORT, USER, DB, RSPASSWORD and PGPASSWORD, as scripts for RSQL expect them.";
+
+pub(super) const CONFIG: &str = "\
+Examples:
+  rsqlflow config validate workflows/*.yaml
+  rsqlflow config put nightly.yaml
+  rsqlflow config diff nightly.yaml
+  rsqlflow config get nightly";
+
+pub(super) const CONFIG_VALIDATE: &str = "\
+Examples:
+  rsqlflow config validate workflows/*.yaml
+  generate-workflow | rsqlflow config validate -
+
+Exits 2 where anything is wrong. --json prints [{file, workflow_id, problems: [{path, message}]}].";
+
+pub(super) const CONFIG_PUT: &str = "\
+Examples:
+  rsqlflow config put nightly.yaml
+  rsqlflow config put workflows/*.yaml
+
+Nothing is stored unless every file is right. --json prints [{file, workflow_id, action}],
+where action is created, updated or unchanged.";
+
+pub(super) const CONFIG_DIFF: &str = "\
+Examples:
+  rsqlflow config diff nightly.yaml
+  rsqlflow config diff nightly.yaml --json   {workflow_id, stored, file, differs}";
+
+pub(super) const RUN: &str = "\
+Examples:
+  rsqlflow run nightly
+  rsqlflow run nightly --wait
+  rsqlflow run nightly --param run_date=2026-11-20 --id nightly-2026-11-20
+  RUN=$(rsqlflow run nightly) && rsqlflow logs $RUN --follow
+
+The run id goes to stdout, progress to stderr. Where no `rsqlflow up` is running, this command carries the run
+itself and so waits for its end; Ctrl-C then cancels the run. Otherwise Ctrl-C only stops watching.
+--json prints {workflow_execution_id, execution_arn, already_started}, with --wait what `status --json` prints.
+Exits 0 completed, 1 failed, 2 wrong usage or config item, 3 could not reach the backend.";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  rsqlflow status nightly-20261121-030000-4f2a1c
+  rsqlflow status nightly-20261121-030000-4f2a1c --watch
+  rsqlflow status RUN --json | jq -r '.jobs[] | select(.execution_status == \"failed\") | .job_name'
+
+--json prints {run, jobs}: the workflow audit record, and the job audit records in the order of the stages.";
+
+pub(super) const RUNS: &str = "\
+Examples:
+  rsqlflow runs
+  rsqlflow runs nightly --limit 5
+  rsqlflow runs --json | jq -r '.[].workflow_execution_id'";
+
+pub(super) const LOGS: &str = "\
+Examples:
+  rsqlflow logs RUN
+  rsqlflow logs RUN load_sales.sh --attempt 1
+  rsqlflow logs RUN --follow
+
+Lines have their job before them where several are shown. --json prints one object a line:
+{timestamp, job_name, attempt, message}.";
+
+pub(super) const CANCEL: &str = "\
+Examples:
+  rsqlflow cancel nightly-20261121-030000-4f2a1c
+  rsqlflow cancel nightly-20261121-030000-4f2a1c --yes";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  rsqlflow completions bash > ~/.local/share/bash-completion/completions/rsqlflow
+  rsqlflow completions zsh > ~/.zfunc/_rsqlflow
+  rsqlflow completions fish > ~/.config/fish/completions/rsqlflow.fish";

@@ -1,0 +1,9 @@
+//! Records as text: pure functions from what the tables hold to what people read, golden-tested.
+
+mod config;
+mod runs;
+mod status;
+
+pub(crate) use config::{Difference, difference, items};
+pub(crate) use runs::runs;
+pub(crate) use status::{failure, status};
