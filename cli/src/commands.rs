@@ -1,0 +1,41 @@
+//! The commands, one file each. A command takes what was typed and a [`Context`], and ends with an [`Exit`]; it
+//! speaks to AWS through SDK clients and cannot know where they lead.
+
+mod cancel;
+mod completions;
+mod config;
+mod env;
+mod files;
+mod logs;
+mod run;
+mod runs;
+mod status;
+mod up;
+mod wait;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::demo::demo;
+use crate::error::CliError;
+use crate::exit::Exit;
+
+/// Does what was typed.
+pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
+    // Neither needs settings, which may be what is being repaired.
+    if let Command::Completions { shell } = cli.command {
+        return completions::completions(shell);
+    }
+    let context = &Context::load(&cli.global)?;
+    match cli.command {
+        Command::Demo(args) => demo(context, args).await,
+        Command::Up => up::up(context).await,
+        Command::Env => env::env(context),
+        Command::Config(command) => config::config(context, command).await,
+        Command::Run(args) => run::run(context, args).await,
+        Command::Status(args) => status::status(context, args).await,
+        Command::Runs(args) => runs::runs(context, args).await,
+        Command::Logs(args) => logs::logs(context, args).await,
+        Command::Cancel(args) => cancel::cancel(context, args).await,
+        Command::Completions { .. } => Ok(Exit::Ok),
+    }
+}

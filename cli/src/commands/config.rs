@@ -1,0 +1,182 @@
+//! `rsqlflow config`: the config items, in files and in the config table.
+
+use std::path::{Path, PathBuf};
+
+use rsqlflow_config::{settings, workflow};
+use rsqlflow_trigger::{Items, Put, TriggerError};
+use serde_json::{Value, json};
+
+use super::files;
+use crate::args::ConfigCommand;
+use crate::context::Context;
+use crate::error::{CliError, nearest};
+use crate::exit::Exit;
+use crate::screen::{Tone, print, tell};
+use crate::view::{self, Difference};
+
+pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<Exit, CliError> {
+    match command {
+        ConfigCommand::Validate { files } => validate(context, &files),
+        ConfigCommand::Put { files } => put(context, &files).await,
+        ConfigCommand::Get { id } => get(context, &id).await,
+        ConfigCommand::List => list(context).await,
+        ConfigCommand::Delete { id, yes } => delete(context, &id, yes).await,
+        ConfigCommand::Diff { file } => diff(context, &file).await,
+        ConfigCommand::Defaults => {
+            print(settings::DEFAULTS)?;
+            Ok(Exit::Ok)
+        }
+        ConfigCommand::Schema => {
+            context.print_json(&workflow::json_schema())?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn validate(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
+    let checked = files::check(paths)?;
+    let wrong = checked.iter().filter(|one| !one.problems.is_empty()).count();
+    if context.json {
+        context.print_json(&checked)?;
+    } else {
+        tell(files::problems(&checked, context.err).trim_end());
+        for one in checked.iter().filter(|one| one.problems.is_empty()) {
+            let good = context.out.paint(Tone::Good, "valid");
+            print(&format!("{}: {good}: {}\n", one.file, contents(one.workflow.as_ref())))?;
+        }
+    }
+    for workflow in checked.iter().filter_map(|one| one.workflow.as_ref()) {
+        note_missing_scripts(context, workflow);
+    }
+    if wrong == 0 {
+        return Ok(Exit::Ok);
+    }
+    let what = files::counted(wrong, "file");
+    tell(&format!("{what} of {} not valid; rsqlflow config schema prints what a file may have", paths.len()));
+    Ok(Exit::Usage)
+}
+
+fn contents(workflow: Option<&workflow::Workflow>) -> String {
+    let Some(workflow) = workflow else { return String::new() };
+    let jobs = workflow.workflow_stages.iter().map(|stage| stage.scripts.len()).sum();
+    let stages = files::counted(workflow.workflow_stages.len(), "stage");
+    format!("workflow {}, {stages}, {}", workflow.workflow_id, files::counted(jobs, "script"))
+}
+
+fn note_missing_scripts(context: &Context, workflow: &workflow::Workflow) {
+    let missing = files::missing_scripts(workflow, &context.settings);
+    if let Some(first) = missing.first() {
+        let more = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
+        context.note(&format!("note: {} has no {first}{more}", context.settings.scripts_dir.display()));
+    }
+}
+
+async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
+    let workflows = files::workflows(paths, context.err)?;
+    let backend = context.backend_told().await?;
+    let items = backend.items();
+    let mut told = Vec::new();
+    for (file, workflow) in &workflows {
+        let action = match items.put(workflow).await? {
+            Put::Created => "created",
+            Put::Updated => "updated",
+            Put::Unchanged => "unchanged",
+        };
+        let id = &workflow.workflow_id;
+        if !context.json {
+            print(&format!("{id}: {}\n", context.out.paint(Tone::Good, action)))?;
+        }
+        told.push(json!({ "file": file, "workflow_id": id, "action": action }));
+        if workflow.schedule.is_some() {
+            context.note(&format!(
+                "note: the schedule of {id} is stored, but nothing fires it yet; start it with: rsqlflow run {id}"
+            ));
+        }
+        note_missing_scripts(context, workflow);
+    }
+    if context.json {
+        context.print_json(&told)?;
+    }
+    backend.close().await;
+    Ok(Exit::Ok)
+}
+
+async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
+    let backend = context.backend().await?;
+    let items = backend.items();
+    let item = match items.get(id).await? {
+        Some(item) => item,
+        None => return Err(unknown(&items, id).await?),
+    };
+    context.print_json(&item)?;
+    backend.close().await;
+    Ok(Exit::Ok)
+}
+
+async fn list(context: &Context) -> Result<Exit, CliError> {
+    let backend = context.backend().await?;
+    let items = backend.items().list().await?;
+    if context.json {
+        context.print_json(&items)?;
+    } else if items.is_empty() {
+        context.note("no workflows yet; store one with: rsqlflow config put FILE");
+    } else {
+        print(&view::items(&items, context.out))?;
+    }
+    backend.close().await;
+    Ok(Exit::Ok)
+}
+
+async fn delete(context: &Context, id: &str, yes: bool) -> Result<Exit, CliError> {
+    let backend = context.backend_told().await?;
+    let items = backend.items();
+    if items.get(id).await?.is_none() {
+        return Err(unknown(&items, id).await?);
+    }
+    if !context.confirm(&format!("Delete workflow {id}?"), yes)? {
+        return Ok(Exit::Failed);
+    }
+    let deleted = items.delete(id).await?;
+    if context.json {
+        context.print_json(&json!({ "workflow_id": id, "deleted": deleted }))?;
+    } else {
+        print(&format!("{id}: deleted\n"))?;
+    }
+    backend.close().await;
+    Ok(Exit::Ok)
+}
+
+async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
+    let mut workflows = files::workflows(&[path.to_path_buf()], context.err)?;
+    // One file is one workflow.
+    let Some((file, workflow)) = workflows.pop() else { return Ok(Exit::Ok) };
+    let backend = context.backend().await?;
+    let id = &workflow.workflow_id;
+    let stored = backend.items().get(id).await?;
+    let difference = view::difference(stored.as_ref(), &workflow, context.out);
+    let differs = matches!(difference, Difference::Lines(_));
+    if context.json {
+        let item = serde_json::to_value(&workflow).map_err(std::io::Error::from)?;
+        context.print_json(
+            &json!({ "workflow_id": id, "differs": differs, "stored": stored, "file": item }),
+        )?;
+    } else {
+        match (difference, &stored) {
+            (Difference::None, _) => context.note(&format!("{file} says what is stored as {id}")),
+            (Difference::Lines(lines), None) => {
+                context.note(&format!("{id} is not stored yet; all of {file} is new"));
+                print(&lines)?;
+            }
+            (Difference::Lines(lines), Some(_)) => print(&lines)?,
+        }
+    }
+    backend.close().await;
+    Ok(if differs { Exit::Failed } else { Exit::Ok })
+}
+
+/// The error for a workflow that is not stored, with the nearest that is.
+async fn unknown(items: &Items, id: &str) -> Result<CliError, TriggerError> {
+    let known = items.list().await?;
+    let ids = known.iter().filter_map(|item| item.get("workflow_id").and_then(Value::as_str));
+    Ok(CliError::UnknownWorkflow { id: id.into(), nearest: nearest(id, ids) })
+}

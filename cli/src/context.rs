@@ -1,0 +1,106 @@
+//! What every command gets: the settings, where data goes, and the way to the backend.
+
+use std::path::PathBuf;
+
+use rsqlflow_config::settings::Settings;
+use serde::Serialize;
+
+use crate::args::Global;
+use crate::backend::Backend;
+use crate::error::CliError;
+use crate::screen::{Screen, Tone, print, tell};
+
+/// What every command gets.
+pub(crate) struct Context {
+    /// Everything that can be set.
+    pub(crate) settings: Settings,
+    /// Directory of the embedded default's state, absolute.
+    pub(crate) data_dir: PathBuf,
+    /// Whether data is printed as JSON.
+    pub(crate) json: bool,
+    /// Standard output.
+    pub(crate) out: Screen,
+    /// Standard error.
+    pub(crate) err: Screen,
+}
+
+impl Context {
+    /// Loads the settings from the file, the working directory and the environment.
+    ///
+    /// # Errors
+    /// [`CliError::Settings`] with everything that is wrong with them.
+    pub(crate) fn load(global: &Global) -> Result<Self, CliError> {
+        let here = std::env::current_dir()?;
+        // Variables that are not text cannot be settings.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let settings =
+            Settings::load(global.settings.as_deref(), &here, environment).map_err(CliError::Settings)?;
+        let data_dir = here.join(&global.data_dir);
+        Ok(Self { settings, data_dir, json: global.json, out: Screen::stdout(), err: Screen::stderr() })
+    }
+
+    /// Opens the way to the backend without a word: for commands that only look.
+    ///
+    /// # Errors
+    /// When the embedded default cannot be opened.
+    pub(crate) async fn backend(&self) -> Result<Backend, CliError> {
+        Backend::open(self).await
+    }
+
+    /// Opens the way to the backend and says where it leads: for commands that change something.
+    ///
+    /// # Errors
+    /// When the embedded default cannot be opened.
+    pub(crate) async fn backend_told(&self) -> Result<Backend, CliError> {
+        let backend = Backend::open(self).await?;
+        self.note(&format!("backend: {}", backend.description()));
+        Ok(backend)
+    }
+
+    /// A line for people, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        tell(&self.err.paint(Tone::Faint, text));
+    }
+
+    /// Prints a value as JSON.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+        Ok(print(&(text + "\n"))?)
+    }
+
+    /// The person for the audit trail, for instance `cli:maria`. LOGNAME first: `eval "$(rsqlflow env)"` sets USER to
+    /// the warehouse's.
+    pub(crate) fn person(&self) -> String {
+        let name = ["LOGNAME", "USER"]
+            .iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .find(|name| !name.is_empty())
+            .unwrap_or_else(|| "unknown".into());
+        format!("cli:{name}")
+    }
+
+    /// Asks for a yes where a person is there to be asked; a script has already decided.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub(crate) fn confirm(&self, question: &str, yes: bool) -> Result<bool, CliError> {
+        use std::io::{IsTerminal, Write};
+        if yes || !std::io::stdin().is_terminal() || !self.err.terminal {
+            return Ok(true);
+        }
+        let mut err = std::io::stderr().lock();
+        write!(err, "{question} [y/N] ")?;
+        err.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+        if !yes {
+            writeln!(err, "left as it is")?;
+        }
+        Ok(yes)
+    }
+}

@@ -1,0 +1,256 @@
+//! Why a command did not do what was asked: what to say, how to exit, and what to type next.
+//!
+//! The three belong together, so they are decided here and nowhere else. Messages say what happened; the line after
+//! them names the next command where there is one.
+
+use std::path::{Path, PathBuf};
+
+use rsqlflow_config::settings::SettingsError;
+use rsqlflow_trigger::TriggerError;
+
+use crate::exit::Exit;
+use crate::screen::{Screen, Tone, tell};
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The settings do not hold.
+    #[error("{0}")]
+    Settings(#[source] SettingsError),
+    /// A config file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    ReadFile {
+        /// The file.
+        file: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Config files are not right; what is wrong has been told.
+    #[error("{wrong} of {files} {} not valid; nothing was stored", if *wrong == 1 { "is" } else { "are" })]
+    InvalidFiles {
+        /// How many are wrong.
+        wrong: usize,
+        /// Of how many, with their noun.
+        files: String,
+    },
+    /// What the trigger says.
+    #[error("{0}")]
+    Trigger(#[from] TriggerError),
+    /// There is no such workflow.
+    #[error("there is no workflow `{id}`{}", did_you_mean(.nearest.as_deref()))]
+    UnknownWorkflow {
+        /// The id asked for.
+        id: String,
+        /// The nearest there is.
+        nearest: Option<String>,
+    },
+    /// There is no such run.
+    #[error("there is no run `{id}`{}", did_you_mean(.nearest.as_deref()))]
+    UnknownRun {
+        /// The id asked for.
+        id: String,
+        /// The nearest there is.
+        nearest: Option<String>,
+    },
+    /// The run has no such job.
+    #[error("run `{run}` has no job `{job}`{}", did_you_mean(.nearest.as_deref()))]
+    UnknownJob {
+        /// The run.
+        run: String,
+        /// The job asked for.
+        job: String,
+        /// The nearest there is.
+        nearest: Option<String>,
+    },
+    /// `env` without `up`.
+    #[error("no `rsqlflow up` is running on {}", .data_dir.display())]
+    NotUp {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// The command needs the embedded default and the settings say AWS.
+    #[error("`rsqlflow {command}` is for the embedded default; the settings say backend = \"aws\"")]
+    NotLocal {
+        /// The command.
+        command: &'static str,
+    },
+    /// The embedded default did not start, or did not do what it should.
+    #[error("{what}: {source}")]
+    Embedded {
+        /// What was being done.
+        what: &'static str,
+        /// Why it went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An AWS call went wrong.
+    #[error("{action} failed: {message}")]
+    Aws {
+        /// What was being done.
+        action: &'static str,
+        /// The service's word.
+        message: String,
+        /// Whether it was not reached at all.
+        unreachable: bool,
+    },
+    /// Standard output or input failed.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|id| format!("; did you mean `{id}`?")).unwrap_or_default()
+}
+
+impl CliError {
+    /// From what the embedded default says.
+    pub(crate) fn embedded<E>(what: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |error| Self::Embedded { what, source: error.into() }
+    }
+
+    /// From an SDK client's error, keeping the service's own code and message.
+    pub(crate) fn aws<E, R>(action: &'static str) -> impl FnOnce(aws_sdk_sfn::error::SdkError<E, R>) -> Self
+    where
+        E: aws_sdk_sfn::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        use aws_sdk_sfn::error::{DisplayErrorContext, SdkError};
+        move |error| {
+            let unreachable = matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_));
+            let message = match error.as_service_error().map(|error| (error.code(), error.message())) {
+                Some((Some(code), Some(message))) => format!("{code}: {message}"),
+                Some((Some(code), None)) => code.to_string(),
+                _ => DisplayErrorContext(&error).to_string(),
+            };
+            Self::Aws { action, message, unreachable }
+        }
+    }
+
+    /// How the command exits.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_)
+            | Self::ReadFile { .. }
+            | Self::InvalidFiles { .. }
+            | Self::NotLocal { .. } => Exit::Usage,
+            Self::Trigger(error) => trigger_exit(error),
+            Self::UnknownWorkflow { .. } | Self::UnknownRun { .. } | Self::UnknownJob { .. } => Exit::Failed,
+            Self::NotUp { .. } | Self::Embedded { .. } => Exit::Unreachable,
+            Self::Aws { unreachable, .. } => if_unreachable(*unreachable),
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
+            Self::Output(_) => Exit::Failed,
+        }
+    }
+
+    /// What to type next, where that is known.
+    pub(crate) fn next(&self) -> Option<String> {
+        match self {
+            Self::Settings(_) => Some("rsqlflow config defaults    prints every setting".into()),
+            Self::InvalidFiles { .. } => Some("rsqlflow config schema    prints what a file may have".into()),
+            Self::UnknownWorkflow { .. } => Some("rsqlflow config list".into()),
+            Self::UnknownRun { .. } => Some("rsqlflow runs".into()),
+            Self::UnknownJob { run, .. } => Some(format!("rsqlflow status {run}")),
+            Self::NotUp { .. } => Some("rsqlflow up".into()),
+            Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
+            Self::Trigger(error) => trigger_next(error),
+            Self::ReadFile { .. } | Self::Embedded { .. } | Self::Aws { .. } | Self::Output(_) => None,
+        }
+    }
+
+    /// Says it on standard error.
+    pub(crate) fn tell(&self, screen: Screen) {
+        if self.exit() == Exit::Ok {
+            return;
+        }
+        tell(&format!("{} {self}", screen.paint(Tone::Bad, "error:")));
+        // What a message's own text does not have: the causes below it.
+        let mut cause = std::error::Error::source(self).and_then(std::error::Error::source);
+        while let Some(error) = cause {
+            tell(&format!("  because: {error}"));
+            cause = error.source();
+        }
+        if let Some(next) = self.next() {
+            tell(&format!("{} {next}", screen.paint(Tone::Faint, "next:")));
+        }
+    }
+}
+
+fn if_unreachable(unreachable: bool) -> Exit {
+    if unreachable { Exit::Unreachable } else { Exit::Failed }
+}
+
+fn trigger_exit(error: &TriggerError) -> Exit {
+    match error {
+        TriggerError::InvalidWorkflow { .. }
+        | TriggerError::InvalidRunId { .. }
+        | TriggerError::InvalidParameter { .. }
+        | TriggerError::TooLarge { .. } => Exit::Usage,
+        TriggerError::UnknownWorkflow { .. }
+        | TriggerError::Disabled(_)
+        | TriggerError::RunExists { .. }
+        | TriggerError::UnknownRun(_)
+        | TriggerError::Ended { .. }
+        | TriggerError::Record { .. } => Exit::Failed,
+        TriggerError::Aws { unreachable, .. } => if_unreachable(*unreachable),
+    }
+}
+
+fn trigger_next(error: &TriggerError) -> Option<String> {
+    match error {
+        TriggerError::UnknownWorkflow { .. } => Some("rsqlflow config list".into()),
+        TriggerError::InvalidWorkflow { id, .. } | TriggerError::Disabled(id) => {
+            Some(format!("rsqlflow config get {id}"))
+        }
+        TriggerError::RunExists { id, .. } | TriggerError::Ended { id, .. } => {
+            Some(format!("rsqlflow status {id}"))
+        }
+        TriggerError::UnknownRun(_) => Some("rsqlflow runs".into()),
+        TriggerError::InvalidRunId { .. }
+        | TriggerError::InvalidParameter { .. }
+        | TriggerError::TooLarge { .. }
+        | TriggerError::Aws { .. }
+        | TriggerError::Record { .. } => None,
+    }
+}
+
+/// The known name that is near enough to a wrong one to be meant.
+pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let distance = |name: &&str| strsim::damerau_levenshtein(name, wanted);
+    let near = |name: &&str| {
+        distance(name) <= 1 + name.chars().count() / 3
+            || (wanted.chars().count() > 3 && (name.starts_with(wanted) || name.ends_with(wanted)))
+    };
+    known.into_iter().filter(near).min_by_key(distance).map(str::to_string)
+}
+
+/// The name of a config file in messages: `-` is standard input.
+pub(crate) fn file_name(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_one_that_could_be_meant() {
+        let runs = ["nightly-20261121-030000-4f2a1c", "weekly-1"];
+        assert_eq!(nearest("weekly-2", runs).as_deref(), Some("weekly-1"));
+        assert_eq!(nearest("nightly-20261121", runs).as_deref(), Some("nightly-20261121-030000-4f2a1c"));
+        assert_eq!(nearest("4f2a1c", runs).as_deref(), Some("nightly-20261121-030000-4f2a1c"));
+        assert_eq!(nearest("other", runs), None);
+    }
+
+    #[test]
+    fn errors_name_the_next_command() {
+        let unknown = CliError::UnknownRun { id: "x".into(), nearest: Some("y".into()) };
+        assert_eq!(unknown.to_string(), "there is no run `x`; did you mean `y`?");
+        assert_eq!((unknown.exit(), unknown.next().as_deref()), (Exit::Failed, Some("rsqlflow runs")));
+        let invalid = CliError::InvalidFiles { wrong: 1, files: "2 files".into() };
+        assert_eq!(invalid.to_string(), "1 of 2 files is not valid; nothing was stored");
+        let gone = CliError::Aws { action: "x", message: "y".into(), unreachable: true };
+        assert_eq!(gone.exit(), Exit::Unreachable);
+    }
+}
