@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn parameters_are_names_and_values() {
-        let cli = Cli::try_parse_from(["rsqlflow", "run", "w", "--param", "day=2026-11-21=x", "--json"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["rsqlflow", "run", "w", "--param", "day=2026-11-21=x", "--json"]).unwrap();
         let Command::Run(run) = cli.command else { panic!("not run") };
         assert_eq!(run.params, [("day".to_string(), "2026-11-21=x".to_string())]);
         assert!(cli.global.json);

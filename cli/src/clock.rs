@@ -50,8 +50,7 @@ mod tests {
     fn durations_keep_what_matters() {
         let shown: Vec<String> =
             [-5, 0, 1_240, 59_949, 59_960, 130_000, 3_599_600, 3_720_000].map(duration).into();
-        let expected =
-            ["0.0 s", "0.0 s", "1.2 s", "59.9 s", "1 m 00 s", "2 m 10 s", "1 h 00 m", "1 h 02 m"];
+        let expected = ["0.0 s", "0.0 s", "1.2 s", "59.9 s", "1 m 00 s", "2 m 10 s", "1 h 00 m", "1 h 02 m"];
         assert_eq!(shown, expected);
     }
 

@@ -29,7 +29,7 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         Command::Demo(args) => demo(context, args).await,
         Command::Up => up::up(context).await,
-        Command::Env => env::env(context),
+        Command::Env => env::env(context).await,
         Command::Config(command) => config::config(context, command).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Status(args) => status::status(context, args).await,

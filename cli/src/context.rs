@@ -6,7 +6,7 @@ use rsqlflow_config::settings::Settings;
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::backend::Backend;
+use crate::backend::{Backend, Need};
 use crate::error::CliError;
 use crate::screen::{Screen, Tone, print, tell};
 
@@ -44,18 +44,25 @@ impl Context {
     ///
     /// # Errors
     /// When the embedded default cannot be opened.
-    pub(crate) async fn backend(&self) -> Result<Backend, CliError> {
-        Backend::open(self).await
+    pub(crate) async fn backend(&self, need: Need) -> Result<Backend, CliError> {
+        Backend::open(self, need).await
     }
 
     /// Opens the way to the backend and says where it leads: for commands that change something.
     ///
     /// # Errors
     /// When the embedded default cannot be opened.
-    pub(crate) async fn backend_told(&self) -> Result<Backend, CliError> {
-        let backend = Backend::open(self).await?;
+    pub(crate) async fn backend_told(&self, need: Need) -> Result<Backend, CliError> {
+        let backend = Backend::open(self, need).await?;
         self.note(&format!("backend: {}", backend.description()));
         Ok(backend)
+    }
+
+    /// The data directory as people would write it from here.
+    pub(crate) fn shown_data_dir(&self) -> String {
+        let here = std::env::current_dir().unwrap_or_default();
+        let inside = self.data_dir.strip_prefix(&here).ok().filter(|path| !path.as_os_str().is_empty());
+        inside.unwrap_or(&self.data_dir).display().to_string()
     }
 
     /// A line for people, on standard error.

@@ -131,10 +131,9 @@ impl CliError {
     /// How the command exits.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_)
-            | Self::ReadFile { .. }
-            | Self::InvalidFiles { .. }
-            | Self::NotLocal { .. } => Exit::Usage,
+            Self::Settings(_) | Self::ReadFile { .. } | Self::InvalidFiles { .. } | Self::NotLocal { .. } => {
+                Exit::Usage
+            }
             Self::Trigger(error) => trigger_exit(error),
             Self::UnknownWorkflow { .. } | Self::UnknownRun { .. } | Self::UnknownJob { .. } => Exit::Failed,
             Self::NotUp { .. } | Self::Embedded { .. } => Exit::Unreachable,

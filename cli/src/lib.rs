@@ -15,6 +15,7 @@ mod commands;
 mod context;
 mod demo;
 mod error;
+mod logs;
 mod progress;
 mod records;
 mod screen;

@@ -55,8 +55,7 @@ impl State<'_> {
 impl Records {
     /// Puts the records of a run together.
     pub(crate) fn new(run: WorkflowAudit, mut jobs: Vec<JobAudit>) -> Self {
-        let order: Vec<&str> =
-            run.stages.iter().flat_map(|stage| &stage.jobs).map(String::as_str).collect();
+        let order: Vec<&str> = run.stages.iter().flat_map(|stage| &stage.jobs).map(String::as_str).collect();
         let place =
             |job: &JobAudit| order.iter().position(|name| *name == job.job_name).unwrap_or(order.len());
         jobs.sort_by_cached_key(|job| (place(job), job.execution_start_ts.clone()));
@@ -79,7 +78,12 @@ impl Records {
         }
         let named = |job: &&JobAudit| self.run.stages.iter().any(|stage| stage.jobs.contains(&job.job_name));
         for job in self.jobs.iter().filter(|job| !named(job)) {
-            places.push(Place { stage: 0, stage_audit: None, name: &job.job_name, state: State::Accepted(job) });
+            places.push(Place {
+                stage: 0,
+                stage_audit: None,
+                name: &job.job_name,
+                state: State::Accepted(job),
+            });
         }
         places
     }
@@ -109,7 +113,13 @@ pub(crate) mod samples {
     }
 
     /// A job's record; `end` and what follows only where it has ended.
-    pub(crate) fn job(name: &str, status: Status, start: &str, end: Option<&str>, exit: Option<i32>) -> JobAudit {
+    pub(crate) fn job(
+        name: &str,
+        status: Status,
+        start: &str,
+        end: Option<&str>,
+        exit: Option<i32>,
+    ) -> JobAudit {
         JobAudit {
             job_name: name.into(),
             workflow_execution_id: "nightly-20261121-030000-4f2a1c".into(),

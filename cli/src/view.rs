@@ -6,4 +6,4 @@ mod status;
 
 pub(crate) use config::{Difference, difference, items};
 pub(crate) use runs::runs;
-pub(crate) use status::{failure, status};
+pub(crate) use status::status;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::files;
 use crate::args::ConfigCommand;
+use crate::backend::Need;
 use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
@@ -73,7 +74,7 @@ fn note_missing_scripts(context: &Context, workflow: &workflow::Workflow) {
 
 async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
     let workflows = files::workflows(paths, context.err)?;
-    let backend = context.backend_told().await?;
+    let backend = context.backend_told(Need::Records).await?;
     let items = backend.items();
     let mut told = Vec::new();
     for (file, workflow) in &workflows {
@@ -102,7 +103,7 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
 }
 
 async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
-    let backend = context.backend().await?;
+    let backend = context.backend(Need::Records).await?;
     let items = backend.items();
     let item = match items.get(id).await? {
         Some(item) => item,
@@ -114,7 +115,7 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
 }
 
 async fn list(context: &Context) -> Result<Exit, CliError> {
-    let backend = context.backend().await?;
+    let backend = context.backend(Need::Records).await?;
     let items = backend.items().list().await?;
     if context.json {
         context.print_json(&items)?;
@@ -128,7 +129,7 @@ async fn list(context: &Context) -> Result<Exit, CliError> {
 }
 
 async fn delete(context: &Context, id: &str, yes: bool) -> Result<Exit, CliError> {
-    let backend = context.backend_told().await?;
+    let backend = context.backend_told(Need::Records).await?;
     let items = backend.items();
     if items.get(id).await?.is_none() {
         return Err(unknown(&items, id).await?);
@@ -150,16 +151,15 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
     let mut workflows = files::workflows(&[path.to_path_buf()], context.err)?;
     // One file is one workflow.
     let Some((file, workflow)) = workflows.pop() else { return Ok(Exit::Ok) };
-    let backend = context.backend().await?;
+    let backend = context.backend(Need::Records).await?;
     let id = &workflow.workflow_id;
     let stored = backend.items().get(id).await?;
     let difference = view::difference(stored.as_ref(), &workflow, context.out);
     let differs = matches!(difference, Difference::Lines(_));
     if context.json {
         let item = serde_json::to_value(&workflow).map_err(std::io::Error::from)?;
-        context.print_json(
-            &json!({ "workflow_id": id, "differs": differs, "stored": stored, "file": item }),
-        )?;
+        context
+            .print_json(&json!({ "workflow_id": id, "differs": differs, "stored": stored, "file": item }))?;
     } else {
         match (difference, &stored) {
             (Difference::None, _) => context.note(&format!("{file} says what is stored as {id}")),
@@ -175,7 +175,7 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
 }
 
 /// The error for a workflow that is not stored, with the nearest that is.
-async fn unknown(items: &Items, id: &str) -> Result<CliError, TriggerError> {
+pub(super) async fn unknown(items: &Items, id: &str) -> Result<CliError, TriggerError> {
     let known = items.list().await?;
     let ids = known.iter().filter_map(|item| item.get("workflow_id").and_then(Value::as_str));
     Ok(CliError::UnknownWorkflow { id: id.into(), nearest: nearest(id, ids) })

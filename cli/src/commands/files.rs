@@ -76,7 +76,9 @@ fn check_text(file: String, text: &str) -> Checked {
 /// The problems as lines: file, path, what is wrong.
 pub(super) fn problems(checked: &[Checked], screen: Screen) -> String {
     let mut text = String::new();
-    for (one, problem) in checked.iter().flat_map(|one| one.problems.iter().map(move |problem| (one, problem))) {
+    for (one, problem) in
+        checked.iter().flat_map(|one| one.problems.iter().map(move |problem| (one, problem)))
+    {
         let file = screen.paint(Tone::Strong, &one.file);
         text.push_str(&format!("{file}: {}\n", problem.to_string().replace('\n', "\n  ")));
     }
@@ -103,7 +105,8 @@ pub(super) fn missing_scripts(workflow: &Workflow, settings: &Settings) -> Vec<S
     if settings.backend != Backend::Local || !settings.scripts_dir.is_dir() {
         return vec![];
     }
-    let scripts = workflow.workflow_stages.iter().filter(|stage| stage.enabled()).flat_map(|stage| &stage.scripts);
+    let scripts =
+        workflow.workflow_stages.iter().filter(|stage| stage.enabled()).flat_map(|stage| &stage.scripts);
     scripts
         .map(|script| script.path())
         .filter(|path| !settings.scripts_dir.join(path).is_file())
@@ -132,7 +135,10 @@ mod tests {
         let files = [
             write("good.yaml", good),
             write("again.yaml", good),
-            write("bad.yaml", "workflow_id: n\nworkflow_stage: []\nworkflow_stages:\n- {scripts: ['../a']}\n"),
+            write(
+                "bad.yaml",
+                "workflow_id: n\nworkflow_stage: []\nworkflow_stages:\n- {scripts: ['../a']}\n",
+            ),
             write("syntax.json", "{\"workflow_id\": "),
         ];
         let checked = check(&files).unwrap();
@@ -140,10 +146,7 @@ mod tests {
         insta::assert_snapshot!(problems(&checked, Screen::plain()).replace(&place, ""));
         let json = serde_json::to_string_pretty(&checked[2]).unwrap();
         insta::assert_snapshot!(json.replace(&place, ""));
-        assert!(matches!(
-            workflows(&files, Screen::plain()),
-            Err(CliError::InvalidFiles { wrong: 3, .. })
-        ));
+        assert!(matches!(workflows(&files, Screen::plain()), Err(CliError::InvalidFiles { wrong: 3, .. })));
         assert_eq!(workflows(&files[..1], Screen::plain()).unwrap().len(), 1);
         assert!(matches!(check(&["none.yaml".into()]), Err(CliError::ReadFile { .. })));
     }

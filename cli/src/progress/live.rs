@@ -52,8 +52,7 @@ impl Live {
     /// Removes the lines of jobs that have ended, and moves the run's on.
     pub(super) fn update(&mut self, records: &Records) {
         self.jobs.retain(|name, line| {
-            let running =
-                records.job(name).is_some_and(|job| job.execution_status == Status::Running);
+            let running = records.job(name).is_some_and(|job| job.execution_status == Status::Running);
             if !running {
                 line.finish_and_clear();
             }
@@ -61,7 +60,8 @@ impl Live {
         });
         let jobs = records.jobs();
         let counted = jobs.iter().filter(|place| !matches!(place.state, State::Skipped));
-        let ended = |state: State<'_>| matches!(state, State::Accepted(job) if job.execution_status.is_final());
+        let ended =
+            |state: State<'_>| matches!(state, State::Accepted(job) if job.execution_status.is_final());
         self.run.set_position(counted.clone().filter(|place| ended(place.state)).count() as u64);
         self.run.set_length(counted.count() as u64);
         self.run.set_message(records.run.execution_status.as_str());

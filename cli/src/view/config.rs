@@ -55,7 +55,9 @@ pub(crate) enum Difference {
 /// is a difference. A stored item that is not valid is compared as it is.
 pub(crate) fn difference(stored: Option<&Value>, file: &Workflow, screen: Screen) -> Difference {
     let old = match stored {
-        Some(item) => pretty(&validate::workflow(item.clone()).map_or_else(|_| item.clone(), |item| plain(&item))),
+        Some(item) => {
+            pretty(&validate::workflow(item.clone()).map_or_else(|_| item.clone(), |item| plain(&item)))
+        }
         None => String::new(),
     };
     let new = pretty(&plain(file));
@@ -120,7 +122,9 @@ workflow_stages:
         assert!(matches!(difference(Some(&stored), &file, Screen::plain()), Difference::None));
         stored["workflow_stages"][0]["scripts"] = json!(["a.sh"]);
         stored["workflow_description"] = "Loads".into();
-        let Difference::Lines(text) = difference(Some(&stored), &file, Screen::plain()) else { panic!("same") };
+        let Difference::Lines(text) = difference(Some(&stored), &file, Screen::plain()) else {
+            panic!("same")
+        };
         insta::assert_snapshot!(text);
     }
 }

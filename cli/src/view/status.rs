@@ -54,7 +54,9 @@ fn row(place: &Place<'_>, now: DateTime<Utc>) -> Vec<(Tone, String)> {
     };
     let text = |value: Option<String>| (Tone::Plain, value.unwrap_or_default());
     let exit = |job: &JobAudit| {
-        job.exit_code.map(|code| code.to_string()).or_else(|| job.signal.map(|signal| format!("signal {signal}")))
+        job.exit_code
+            .map(|code| code.to_string())
+            .or_else(|| job.signal.map(|signal| format!("signal {signal}")))
     };
     vec![
         (Tone::Plain, stage),
@@ -68,7 +70,7 @@ fn row(place: &Place<'_>, now: DateTime<Utc>) -> Vec<(Tone, String)> {
 }
 
 /// What went wrong with a job: the code, and the message unless it says the same.
-pub(crate) fn failure(job: &JobAudit) -> String {
+fn failure(job: &JobAudit) -> String {
     match (&job.error, &job.error_message) {
         (Some(code), Some(message)) => format!("{code}: {}", indented(message)),
         (Some(one), None) | (None, Some(one)) => indented(one),

@@ -1,0 +1,77 @@
+//! SDK clients, for AWS and for the two doors of the embedded default.
+//!
+//! TLS is rustls with ring and the roots of the system. For the embedded default nothing is read from the AWS
+//! configuration of the machine: no profile, no `AWS_ENDPOINT_URL_...` can lead such a client elsewhere.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use rsqlflow_config::settings::Settings;
+
+use super::embedded::Up;
+
+/// One client of each service that commands speak to.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    /// DynamoDB.
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    /// Step Functions.
+    pub(crate) sfn: aws_sdk_sfn::Client,
+    /// CloudWatch Logs.
+    pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
+    /// Secrets Manager.
+    pub(crate) secrets: aws_sdk_secretsmanager::Client,
+}
+
+impl Clients {
+    /// The clients of one configuration.
+    pub(crate) fn new(config: &SdkConfig) -> Self {
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(config),
+            sfn: aws_sdk_sfn::Client::new(config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(config),
+            secrets: aws_sdk_secretsmanager::Client::new(config),
+        }
+    }
+}
+
+/// Clients of AWS, and which region and profile they use.
+pub(super) async fn aws(settings: &Settings) -> (Clients, String) {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
+    if !settings.region.is_empty() {
+        loader = loader.region(Region::new(settings.region.clone()));
+    }
+    let config = loader.load().await;
+    let region = config.region().map_or("no region", Region::as_ref);
+    let description = match std::env::var("AWS_PROFILE") {
+        Ok(profile) if !profile.is_empty() => format!("{region}, profile {profile}"),
+        _ => region.to_string(),
+    };
+    (Clients::new(&config), description)
+}
+
+/// Clients of the endpoint of an `rsqlflow up`.
+pub(super) fn endpoint(settings: &Settings, up: &Up) -> Clients {
+    let config = local(settings, &up.access_key_id, &up.secret_access_key, https());
+    Clients::new(&config.into_builder().endpoint_url(&up.endpoint).build())
+}
+
+/// The configuration of clients of the embedded default.
+pub(super) fn local(
+    settings: &Settings,
+    access_key_id: &str,
+    secret_access_key: &str,
+    http: SharedHttpClient,
+) -> SdkConfig {
+    let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "rsqlflow");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http)
+        .build()
+}
+
+fn https() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}

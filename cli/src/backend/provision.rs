@@ -1,0 +1,161 @@
+//! What the embedded default needs and an account gets from its deployment: tables, log group, state machines.
+//!
+//! Every command that opens the embedded default comes through here, so what is there is found with one call for each
+//! kind, and only what is missing or differs is made. Nothing is ever deleted. In AWS this is the business of
+//! `deploy/`, whose names these must match.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use rsqlflow_config::settings::{Settings, StateMachines, Tables};
+use rsqlflow_trigger::{JOBS_BY_RUN, RUNS_BY_WORKFLOW};
+
+use super::Clients;
+use crate::error::CliError;
+
+/// The account of everything local.
+const ACCOUNT: &str = rsqlflow_local::place::ACCOUNT_ID;
+
+/// The state machines: name and definition.
+const MACHINES: [(&str, &str); 3] = [
+    ("rsqlflow-sequential", include_str!("../../../statemachines/sequential.asl.json")),
+    ("rsqlflow-parallel", include_str!("../../../statemachines/parallel.asl.json")),
+    ("rsqlflow-master", include_str!("../../../statemachines/master.asl.json")),
+];
+
+/// The ARNs that the state machines have here.
+pub(super) fn state_machine_arns(region: &str) -> StateMachines {
+    let arn = |name: &str| format!("arn:aws:states:{region}:{ACCOUNT}:stateMachine:rsqlflow-{name}");
+    StateMachines { master: arn("master"), sequential: arn("sequential"), parallel: arn("parallel") }
+}
+
+/// A table: its keys, and an index where it has one.
+struct Table<'a> {
+    name: &'a str,
+    hash: &'static str,
+    range: Option<&'static str>,
+    index: Option<(&'static str, &'static str, Option<&'static str>)>,
+}
+
+fn tables(names: &Tables) -> [Table<'_>; 3] {
+    [
+        Table { name: &names.config, hash: "workflow_id", range: None, index: None },
+        Table {
+            name: &names.job_audit,
+            hash: "job_name",
+            range: Some("workflow_execution_id"),
+            index: Some((JOBS_BY_RUN, "workflow_execution_id", None)),
+        },
+        Table {
+            name: &names.workflow_audit,
+            hash: "workflow_execution_id",
+            range: Some("workflow_id"),
+            index: Some((RUNS_BY_WORKFLOW, "workflow_id", Some("execution_start_ts"))),
+        },
+    ]
+}
+
+/// Makes the tables that are missing.
+pub(super) async fn make_tables(clients: &Clients, settings: &Settings) -> Result<(), CliError> {
+    let known = clients.dynamodb.list_tables().send().await.map_err(CliError::aws("listing the tables"))?;
+    let known: BTreeSet<String> = known.table_names.unwrap_or_default().into_iter().collect();
+    for table in tables(&settings.tables).iter().filter(|table| !known.contains(table.name)) {
+        make_table(clients, table).await?;
+    }
+    Ok(())
+}
+
+async fn make_table(clients: &Clients, table: &Table<'_>) -> Result<(), CliError> {
+    let invalid = |error: aws_sdk_dynamodb::error::BuildError| CliError::Embedded {
+        what: "describing a table",
+        source: error.into(),
+    };
+    let (index_hash, index_range) = table.index.map_or((None, None), |(_, hash, range)| (Some(hash), range));
+    let attributes: BTreeSet<&str> =
+        [Some(table.hash), table.range, index_hash, index_range].into_iter().flatten().collect();
+    let mut request = clients
+        .dynamodb
+        .create_table()
+        .table_name(table.name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_key_schema(Some(keys(table.hash, table.range).map_err(invalid)?));
+    for name in attributes {
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .map_err(invalid)?;
+        request = request.attribute_definitions(attribute);
+    }
+    if let Some((name, hash, range)) = table.index {
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(name)
+            .set_key_schema(Some(keys(hash, range).map_err(invalid)?))
+            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .build()
+            .map_err(invalid)?;
+        request = request.global_secondary_indexes(index);
+    }
+    request.send().await.map_err(CliError::aws("creating a table"))?;
+    // A table is usable once it has been seen active; the embedded default makes it so with the first look.
+    let look = clients.dynamodb.describe_table().table_name(table.name).send().await;
+    look.map_err(CliError::aws("looking at a table"))?;
+    Ok(())
+}
+
+fn keys(
+    hash: &str,
+    range: Option<&str>,
+) -> Result<Vec<KeySchemaElement>, aws_sdk_dynamodb::error::BuildError> {
+    let mut keys = vec![KeySchemaElement::builder().attribute_name(hash).key_type(KeyType::Hash).build()?];
+    if let Some(range) = range {
+        keys.push(KeySchemaElement::builder().attribute_name(range).key_type(KeyType::Range).build()?);
+    }
+    Ok(keys)
+}
+
+/// Makes the log group, and the state machines that are missing or have another definition.
+pub(super) async fn make_runtime(clients: &Clients, settings: &Settings) -> Result<(), CliError> {
+    make_log_group(clients, &settings.log_group).await?;
+    let listed = clients.sfn.list_state_machines().send().await;
+    let listed = listed.map_err(CliError::aws("listing the state machines"))?;
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/rsqlflow");
+    for (name, definition) in MACHINES {
+        let known = listed.state_machines.iter().find(|machine| machine.name == name);
+        let Some(known) = known else {
+            let made = clients
+                .sfn
+                .create_state_machine()
+                .name(name)
+                .definition(definition)
+                .role_arn(&role)
+                .send()
+                .await;
+            made.map_err(CliError::aws("creating a state machine"))?;
+            continue;
+        };
+        let arn = &known.state_machine_arn;
+        let described = clients.sfn.describe_state_machine().state_machine_arn(arn).send().await;
+        if described.map_err(CliError::aws("looking at a state machine"))?.definition != definition {
+            let updated = clients.sfn.update_state_machine().state_machine_arn(arn).definition(definition);
+            updated.send().await.map_err(CliError::aws("updating a state machine"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn make_log_group(clients: &Clients, name: &str) -> Result<(), CliError> {
+    let made = clients.logs.create_log_group().log_group_name(name).send().await;
+    match made {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error.as_service_error().is_some_and(|error| error.is_resource_already_exists_exception()) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(CliError::aws("creating the log group")(error)),
+    }
+}

@@ -1,0 +1,110 @@
+//! `rsqlflow env`: what a shell needs to speak to a running `up`, for `eval "$(rsqlflow env)"`.
+//!
+//! HOST, PORT, USER, DB, RSPASSWORD and PGPASSWORD are the names that scripts for RSQL use. Yes, USER and HOST shadow
+//! what the shell has: the scripts expect exactly these.
+
+use rsqlflow_config::settings::{Backend as Kind, Secret};
+use serde_json::{Map, Value};
+
+use crate::backend::{Backend, Up};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::screen::{Tone, print, tell};
+
+pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
+    if context.settings.backend == Kind::Aws {
+        return Err(CliError::NotLocal { command: "env" });
+    }
+    let Some(up) = Up::running(context) else {
+        return Err(CliError::NotUp { data_dir: context.shown_data_dir().into() });
+    };
+    let secret = warehouse(context, &up).await;
+    let variables = variables(&up, &context.settings.region, secret.as_ref().ok());
+    if context.json {
+        let object: Map<String, Value> =
+            variables.into_iter().map(|(name, value)| (name.to_string(), Value::from(value))).collect();
+        context.print_json(&object)?;
+    } else {
+        print(&exports(&variables))?;
+    }
+    match secret {
+        Ok(_) => Ok(Exit::Ok),
+        Err(error) => {
+            tell(
+                &context
+                    .err
+                    .paint(Tone::Busy, "warning: no warehouse, so HOST, PORT, USER and DB are not set"),
+            );
+            Err(error)
+        }
+    }
+}
+
+/// The connection of the warehouse, as its secret has it.
+async fn warehouse(context: &Context, up: &Up) -> Result<Secret, CliError> {
+    let clients = Backend::clients_of(&context.settings, up);
+    let id = &context.settings.secret_id;
+    let answer = clients.secrets.get_secret_value().secret_id(id).send().await;
+    let answer = answer.map_err(CliError::aws("reading the warehouse's secret"))?;
+    serde_json::from_str(answer.secret_string().unwrap_or_default())
+        .map_err(CliError::embedded("the warehouse's secret is not a connection"))
+}
+
+fn variables(up: &Up, region: &str, secret: Option<&Secret>) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("AWS_ENDPOINT_URL", up.endpoint.clone()),
+        ("AWS_REGION", region.to_string()),
+        ("AWS_DEFAULT_REGION", region.to_string()),
+        ("AWS_ACCESS_KEY_ID", up.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", up.secret_access_key.clone()),
+    ];
+    if let Some(secret) = secret {
+        variables.extend([
+            ("HOST", secret.host.clone()),
+            ("PORT", secret.port.to_string()),
+            ("USER", secret.username.clone()),
+            ("DB", secret.dbname.clone()),
+            ("RSPASSWORD", secret.password.clone()),
+            ("PGPASSWORD", secret.password.clone()),
+            ("RSPORT", secret.port.to_string()),
+        ]);
+    }
+    variables
+}
+
+/// `export NAME='value'` lines for any POSIX shell.
+fn exports(variables: &[(&str, String)]) -> String {
+    variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect()
+}
+
+/// In single quotes nothing but the quote itself means anything.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_what_was_meant() {
+        let secret = Secret {
+            host: "127.0.0.1".into(),
+            port: 5439,
+            username: "etl".into(),
+            password: "it's $(rm -rf /) `x` \"\\\n end".into(),
+            dbname: "dev".into(),
+        };
+        let up = Up {
+            endpoint: "http://127.0.0.1:4566".into(),
+            access_key_id: "LOCAL0123456789ABCDE".into(),
+            secret_access_key: "secret".into(),
+        };
+        let text = exports(&variables(&up, "us-east-1", Some(&secret)));
+        insta::assert_snapshot!(text);
+        let script = format!("{text}printf %s \"$PGPASSWORD\"");
+        let shell = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(shell.stdout).unwrap(), secret.password);
+    }
+}

@@ -1,0 +1,122 @@
+//! `rsqlflow logs`: what the jobs of a run printed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::wait;
+use crate::args::LogsArgs;
+use crate::backend::{Backend, Need};
+use crate::context::Context;
+use crate::error::{CliError, nearest};
+use crate::exit::Exit;
+use crate::logs::{CloudWatch, Line, Merge, Stream, streams};
+use crate::records::Records;
+use crate::screen::{Screen, Tone, print};
+
+/// How long after the end lines may still be on their way: the agent ships them behind the callback.
+const LATE_LINES: Duration = Duration::from_secs(2);
+
+/// Text is written in pieces of about this size.
+const PIECE: usize = 64 * 1024;
+
+pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Exit, CliError> {
+    let backend = context.backend(Need::Records).await?;
+    let shown = show(context, &backend, &args).await;
+    backend.close().await;
+    shown
+}
+
+async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<Exit, CliError> {
+    let mut records = wait::records(backend, &args.run).await?;
+    check_job(&records, args)?;
+    let source = CloudWatch::new(backend.clients.logs.clone(), &context.settings.log_group);
+    let mut merge = Merge::new(source);
+    let several = args.job.is_none() && records.jobs().len() > 1;
+    let wanted = |records: &Records| {
+        let mut streams = streams(records);
+        streams.retain(|stream| {
+            args.job.as_ref().is_none_or(|job| *job == stream.job)
+                && args.attempt.is_none_or(|attempt| attempt == stream.attempt)
+        });
+        streams
+    };
+    let mut quiet_since: Option<Instant> = None;
+    loop {
+        let settled = records.settled();
+        merge.add(wanted(&records));
+        let printed = pass(context, &mut merge, several).await?;
+        if !args.follow {
+            if printed == 0 && merge.is_empty() {
+                let next = format!("next: rsqlflow status {}", args.run);
+                context.note(&format!("nothing has been printed yet; {next}"));
+            }
+            return Ok(Exit::Ok);
+        }
+        if settled {
+            let since = *quiet_since.get_or_insert_with(Instant::now);
+            if printed == 0 && since.elapsed() >= LATE_LINES {
+                return Ok(Exit::Ok);
+            }
+        } else if backend.carries_runs() {
+            context.note("no rsqlflow up is running, so this run stands still; it goes on with: rsqlflow up");
+            return Ok(Exit::Ok);
+        }
+        tokio::time::sleep(backend.pace().most).await;
+        records = wait::records(backend, &args.run).await?;
+    }
+}
+
+fn check_job(records: &Records, args: &LogsArgs) -> Result<(), CliError> {
+    let Some(job) = &args.job else { return Ok(()) };
+    let places = records.jobs();
+    if places.iter().any(|place| place.name == job) {
+        return Ok(());
+    }
+    let nearest = nearest(job, places.iter().map(|place| place.name));
+    Err(CliError::UnknownJob { run: args.run.clone(), job: job.clone(), nearest })
+}
+
+/// Prints everything there is now; how many lines that was.
+async fn pass(context: &Context, merge: &mut Merge<CloudWatch>, several: bool) -> Result<usize, CliError> {
+    let mut text = String::new();
+    let mut lines = 0;
+    merge.begin();
+    while let Some((stream, line)) = merge.next().await? {
+        lines += 1;
+        if context.json {
+            text.push_str(&json(stream, &line)?);
+        } else {
+            text.push_str(&plain(stream, &line, several, context.out));
+        }
+        if text.len() >= PIECE {
+            print(&text)?;
+            text.clear();
+        }
+    }
+    print(&text)?;
+    Ok(lines)
+}
+
+fn json(stream: &Stream, line: &Line) -> Result<String, CliError> {
+    let timestamp =
+        chrono::DateTime::from_timestamp_millis(line.timestamp).map(rsqlflow_config::time::format);
+    let value = serde_json::json!({
+        "timestamp": timestamp,
+        "job_name": stream.job,
+        "attempt": stream.attempt,
+        "message": line.message,
+    });
+    Ok(serde_json::to_string(&value).map_err(std::io::Error::from)? + "\n")
+}
+
+fn plain(stream: &Stream, line: &Line, several: bool, screen: Screen) -> String {
+    let message = line.message.trim_end_matches('\n');
+    let attempt = if stream.attempt > 1 { format!("#{}", stream.attempt) } else { String::new() };
+    if several {
+        let prefix = screen.paint(Tone::Faint, &format!("{}{attempt} |", stream.job));
+        format!("{prefix} {message}\n")
+    } else {
+        format!("{message}\n")
+    }
+}

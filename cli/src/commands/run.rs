@@ -1,0 +1,111 @@
+//! `rsqlflow run`: start a run, and watch it where asked to or where this process carries it.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use rsqlflow_trigger::{StartRequest, TriggerError};
+use serde_json::json;
+
+use super::wait;
+use crate::args::RunArgs;
+use crate::backend::{Backend, Need};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::progress::Reporter;
+use crate::records::Records;
+use crate::screen::{print, tell};
+use crate::view;
+
+pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
+    let backend = context.backend_told(Need::Runs).await?;
+    let ended = carried(context, &backend, args).await;
+    backend.close().await;
+    ended
+}
+
+async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<Exit, CliError> {
+    let request = StartRequest {
+        workflow_id: args.workflow,
+        workflow_execution_id: args.id,
+        parameters: args.params.into_iter().collect::<BTreeMap<_, _>>(),
+        started_by: context.person(),
+    };
+    let started = backend.trigger().start(request).await?;
+    let run_id = started.workflow_execution_id.as_str();
+    if started.already_started {
+        context.note(&format!("note: run {run_id} was already started; this is the same run"));
+    }
+    let wait = args.wait || backend.carries_runs();
+    if !(context.json) {
+        print(&format!("{run_id}\n"))?;
+    } else if !wait {
+        context.print_json(&json!({
+            "workflow_execution_id": run_id,
+            "execution_arn": started.execution_arn,
+            "already_started": started.already_started,
+        }))?;
+    }
+    if !wait {
+        context.note(&format!("next: rsqlflow status {run_id} --watch"));
+        return Ok(Exit::Ok);
+    }
+    if !args.wait {
+        context.note("no rsqlflow up is running, so this command carries the run and waits for its end");
+    }
+    watch(context, backend, run_id).await
+}
+
+/// Shows progress until the run has ended, then the summary. Ctrl-C cancels a run that this process carries, and
+/// otherwise only stops the showing.
+pub(super) async fn watch(context: &Context, backend: &Backend, run_id: &str) -> Result<Exit, CliError> {
+    let mut reporter = Reporter::new(context.err);
+    let waited = tokio::select! {
+        records = wait::until_settled(context, backend, run_id, &mut reporter) => Some(records?),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    let records = match waited {
+        Some(records) => records,
+        None if backend.carries_runs() => cancel(context, backend, run_id, &mut reporter).await?,
+        None => {
+            drop(reporter);
+            tell(&format!("the run goes on; look again with: rsqlflow status {run_id} --watch"));
+            tell(&format!("           or end it with: rsqlflow cancel {run_id}"));
+            return Ok(Exit::Failed);
+        }
+    };
+    drop(reporter);
+    summary(context, &records)?;
+    Ok(wait::exit(&records))
+}
+
+async fn cancel(
+    context: &Context,
+    backend: &Backend,
+    run_id: &str,
+    reporter: &mut Reporter,
+) -> Result<Records, CliError> {
+    match backend.trigger().cancel(run_id, &context.person()).await {
+        Ok(cancelled) => reporter.say(&format!(
+            "cancelled; its scripts are told within {} s. Ctrl-C again leaves at once",
+            cancelled.scripts_told_within_seconds
+        )),
+        // It ended in the same moment.
+        Err(TriggerError::Ended { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    tokio::select! {
+        records = wait::until_settled(context, backend, run_id, reporter) => records,
+        _ = tokio::signal::ctrl_c() => wait::records(backend, run_id).await,
+    }
+}
+
+/// The end of a run: for people on standard error, because standard output has the run id; for programs as JSON.
+fn summary(context: &Context, records: &Records) -> Result<(), CliError> {
+    if context.json {
+        return context.print_json(records);
+    }
+    tell("");
+    tell(view::status(records, context.err, Utc::now()).trim_end());
+    Ok(())
+}

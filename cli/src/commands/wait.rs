@@ -1,0 +1,124 @@
+//! Waiting for a run to end, with progress.
+//!
+//! Waiting is looking at the records now and then: it needs nothing of the backend but reading, so it is the same for
+//! AWS and for one machine, and stopping it stops nothing. A backend that is out of reach for a while is waited for.
+
+use std::time::Duration;
+
+use rsqlflow_config::audit::Status;
+use tokio::time::Instant;
+
+use crate::backend::Backend;
+use crate::context::Context;
+use crate::error::{CliError, nearest};
+use crate::exit::Exit;
+use crate::progress::Reporter;
+use crate::records::Records;
+use rsqlflow_trigger::{Audit, TriggerError};
+
+/// How long after a run's end its jobs' records may still be on their way: the agent writes them behind the callback.
+const LATE_RECORDS: Duration = Duration::from_secs(5);
+
+/// How many runs are looked through for a name that could be meant.
+const RUNS_TO_COMPARE: usize = 200;
+
+/// The records of a run.
+///
+/// # Errors
+/// [`CliError::UnknownRun`] with the nearest one.
+pub(super) async fn records(backend: &Backend, run_id: &str) -> Result<Records, CliError> {
+    let audit = backend.audit();
+    match look(&audit, run_id).await? {
+        Some(records) => Ok(records),
+        None => {
+            let runs = audit.runs(None, RUNS_TO_COMPARE).await?;
+            let known = runs.iter().map(|run| run.workflow_execution_id.as_str());
+            Err(CliError::UnknownRun { id: run_id.into(), nearest: nearest(run_id, known) })
+        }
+    }
+}
+
+async fn look(audit: &Audit, run_id: &str) -> Result<Option<Records>, TriggerError> {
+    let Some(run) = audit.run(run_id).await? else { return Ok(None) };
+    let jobs = audit.jobs(run_id).await?;
+    Ok(Some(Records::new(run, jobs)))
+}
+
+/// Waits until the run and its jobs have ended, telling what happens.
+///
+/// # Errors
+/// [`CliError::UnknownRun`], or the backend's when it stays out of reach longer than its patience.
+pub(super) async fn until_settled(
+    context: &Context,
+    backend: &Backend,
+    run_id: &str,
+    reporter: &mut Reporter,
+) -> Result<Records, CliError> {
+    let pace = backend.pace();
+    let audit = backend.audit();
+    let mut records = self::records(backend, run_id).await?;
+    let mut pause = pace.first;
+    let mut ended: Option<Instant> = None;
+    let mut out_of_reach: Option<Instant> = None;
+    loop {
+        reporter.look(&records);
+        if records.settled() {
+            return Ok(records);
+        }
+        if records.run.execution_status.is_final() {
+            let since = *ended.get_or_insert_with(Instant::now);
+            if since.elapsed() > late_records(context, &records) {
+                return Ok(records);
+            }
+        }
+        tokio::time::sleep(pause).await;
+        match look(&audit, run_id).await {
+            Ok(Some(now)) if now != records => {
+                records = now;
+                pause = pace.first;
+                out_of_reach = None;
+            }
+            Ok(_) => {
+                pause = pause.mul_f64(1.5).min(pace.most);
+                out_of_reach = None;
+            }
+            Err(error @ TriggerError::Aws { unreachable: true, .. }) => {
+                let since = *out_of_reach.get_or_insert_with(|| {
+                    reporter.say("the backend is out of reach; still trying");
+                    Instant::now()
+                });
+                if since.elapsed() >= pace.patience {
+                    return Err(error.into());
+                }
+                pause = pace.most;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A cancelled run's scripts learn of it with their next heartbeat and get their grace.
+fn late_records(context: &Context, records: &Records) -> Duration {
+    match records.run.execution_status {
+        Status::Cancelled | Status::TimedOut => {
+            let heartbeat = context.settings.heartbeat_seconds.div_ceil(3);
+            LATE_RECORDS + Duration::from_secs((heartbeat + context.settings.agent.grace_seconds).into())
+        }
+        Status::Triggered | Status::Running | Status::Completed | Status::Failed | Status::Skipped => {
+            LATE_RECORDS
+        }
+    }
+}
+
+/// How a command that waited for the run exits.
+pub(super) fn exit(records: &Records) -> Exit {
+    match records.run.execution_status {
+        Status::Completed => Exit::Ok,
+        Status::Triggered
+        | Status::Running
+        | Status::Failed
+        | Status::TimedOut
+        | Status::Cancelled
+        | Status::Skipped => Exit::Failed,
+    }
+}
