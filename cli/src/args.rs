@@ -26,10 +26,17 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Settings file; rsqlflow.toml in the working directory unless given
-    #[arg(long, global = true, value_name = "FILE", env = "RSQLFLOW_SETTINGS")]
+    #[arg(long, global = true, value_name = "FILE", env = "RSQLFLOW_SETTINGS", hide_env_values = true)]
     pub settings: Option<PathBuf>,
     /// Directory of the embedded default's state
-    #[arg(long, global = true, value_name = "DIR", env = "RSQLFLOW_DATA_DIR", default_value = ".rsqlflow")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "RSQLFLOW_DATA_DIR",
+        hide_env_values = true,
+        default_value = ".rsqlflow"
+    )]
     pub data_dir: PathBuf,
     /// Print JSON on stdout; its members keep their names and meaning
     #[arg(long, global = true)]

@@ -26,7 +26,7 @@ pub(crate) enum CliError {
         source: std::io::Error,
     },
     /// Config files are not right; what is wrong has been told.
-    #[error("{wrong} of {files} {} not valid; nothing was stored", if *wrong == 1 { "is" } else { "are" })]
+    #[error("{wrong} of {files} {} not valid", if *wrong == 1 { "is" } else { "are" })]
     InvalidFiles {
         /// How many are wrong.
         wrong: usize,
@@ -164,8 +164,11 @@ impl CliError {
             return;
         }
         tell(&format!("{} {self}", screen.paint(Tone::Bad, "error:")));
-        // What a message's own text does not have: the causes below it.
-        let mut cause = std::error::Error::source(self).and_then(std::error::Error::source);
+        // What a message's own text does not have: the causes below it. The trigger's messages have all of theirs.
+        let mut cause = match self {
+            Self::Trigger(_) => None,
+            _ => std::error::Error::source(self).and_then(std::error::Error::source),
+        };
         while let Some(error) = cause {
             tell(&format!("  because: {error}"));
             cause = error.source();
@@ -248,7 +251,7 @@ mod tests {
         assert_eq!(unknown.to_string(), "there is no run `x`; did you mean `y`?");
         assert_eq!((unknown.exit(), unknown.next().as_deref()), (Exit::Failed, Some("rsqlflow runs")));
         let invalid = CliError::InvalidFiles { wrong: 1, files: "2 files".into() };
-        assert_eq!(invalid.to_string(), "1 of 2 files is not valid; nothing was stored");
+        assert_eq!(invalid.to_string(), "1 of 2 files is not valid");
         let gone = CliError::Aws { action: "x", message: "y".into(), unreachable: true };
         assert_eq!(gone.exit(), Exit::Unreachable);
     }

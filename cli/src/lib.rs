@@ -19,6 +19,7 @@ mod logs;
 mod progress;
 mod records;
 mod screen;
+mod trace;
 mod view;
 
 use args::Cli;
@@ -26,6 +27,7 @@ use exit::Exit;
 
 /// Does what was typed, and says on standard error why not when it could not.
 pub async fn main(cli: Cli) -> Exit {
+    trace::init(matches!(cli.command, args::Command::Up));
     match commands::perform(cli).await {
         Ok(exit) => exit,
         Err(error) => {

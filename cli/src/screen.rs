@@ -70,6 +70,11 @@ impl Screen {
         Self { terminal: false, colour: false }
     }
 
+    /// Whether colours may be used.
+    pub(crate) fn colour(self) -> bool {
+        self.colour
+    }
+
     /// Gives text its tone.
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         let style = match tone {
