@@ -11,13 +11,14 @@ mod provision;
 use std::time::Duration;
 
 use rsqlflow_config::settings::{self, Settings};
+use rsqlflow_local::endpoint::{Endpoint, discover};
 use rsqlflow_trigger::{Audit, Items, Trigger, TriggerSettings};
 
 use crate::context::Context;
 use crate::error::CliError;
 
 pub(crate) use clients::Clients;
-pub(crate) use embedded::{Embedded, Need, Up};
+pub(crate) use embedded::{Embedded, Need};
 
 /// The way to the AWS API.
 pub(crate) struct Backend {
@@ -60,9 +61,9 @@ impl Backend {
             let (clients, description) = clients::aws(&settings).await;
             return Ok(Self { clients, place: Place::Aws(description), settings });
         }
-        if let Some(up) = Up::running(context) {
+        if let Some(up) = discover(&context.data_dir) {
             let clients = clients::endpoint(&settings, &up);
-            return Ok(Self { clients, place: Place::Up { endpoint: up.endpoint, data_dir }, settings });
+            return Ok(Self { clients, place: Place::Up { endpoint: up.url, data_dir }, settings });
         }
         let embedded = Box::new(Embedded::open(context, need).await?);
         let clients = embedded.clients();
@@ -70,7 +71,7 @@ impl Backend {
     }
 
     /// Clients of an `rsqlflow up`.
-    pub(crate) fn clients_of(settings: &Settings, up: &Up) -> Clients {
+    pub(crate) fn clients_of(settings: &Settings, up: &Endpoint) -> Clients {
         clients::endpoint(settings, up)
     }
 
@@ -93,8 +94,8 @@ impl Backend {
         let (first, most, patience) = match self.place {
             // DescribeExecution and its kin are throttled per account, and the network may go away for a while.
             Place::Aws(_) => (2_000, 2_000, 600_000),
-            Place::Up { .. } => (100, 1_000, 15_000),
-            Place::Here { .. } => (50, 500, 0),
+            Place::Up { .. } => (20, 500, 15_000),
+            Place::Here { .. } => (10, 250, 0),
         };
         Pace {
             first: Duration::from_millis(first),

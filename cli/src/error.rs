@@ -131,11 +131,14 @@ impl CliError {
     /// How the command exits.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) | Self::ReadFile { .. } | Self::InvalidFiles { .. } | Self::NotLocal { .. } => {
-                Exit::Usage
-            }
+            Self::Settings(_)
+            | Self::ReadFile { .. }
+            | Self::InvalidFiles { .. }
+            | Self::UnknownWorkflow { .. }
+            | Self::UnknownRun { .. }
+            | Self::UnknownJob { .. }
+            | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
-            Self::UnknownWorkflow { .. } | Self::UnknownRun { .. } | Self::UnknownJob { .. } => Exit::Failed,
             Self::NotUp { .. } | Self::Embedded { .. } => Exit::Unreachable,
             Self::Aws { unreachable, .. } => if_unreachable(*unreachable),
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
@@ -185,14 +188,14 @@ fn if_unreachable(unreachable: bool) -> Exit {
 
 fn trigger_exit(error: &TriggerError) -> Exit {
     match error {
-        TriggerError::InvalidWorkflow { .. }
+        TriggerError::UnknownWorkflow { .. }
+        | TriggerError::UnknownRun(_)
+        | TriggerError::InvalidWorkflow { .. }
         | TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
         | TriggerError::TooLarge { .. } => Exit::Usage,
-        TriggerError::UnknownWorkflow { .. }
-        | TriggerError::Disabled(_)
+        TriggerError::Disabled(_)
         | TriggerError::RunExists { .. }
-        | TriggerError::UnknownRun(_)
         | TriggerError::Ended { .. }
         | TriggerError::Record { .. } => Exit::Failed,
         TriggerError::Aws { unreachable, .. } => if_unreachable(*unreachable),
@@ -249,7 +252,7 @@ mod tests {
     fn errors_name_the_next_command() {
         let unknown = CliError::UnknownRun { id: "x".into(), nearest: Some("y".into()) };
         assert_eq!(unknown.to_string(), "there is no run `x`; did you mean `y`?");
-        assert_eq!((unknown.exit(), unknown.next().as_deref()), (Exit::Failed, Some("rsqlflow runs")));
+        assert_eq!((unknown.exit(), unknown.next().as_deref()), (Exit::Usage, Some("rsqlflow runs")));
         let invalid = CliError::InvalidFiles { wrong: 1, files: "2 files".into() };
         assert_eq!(invalid.to_string(), "1 of 2 files is not valid");
         let gone = CliError::Aws { action: "x", message: "y".into(), unreachable: true };

@@ -12,7 +12,7 @@ pub enum Exit {
     Ok,
     /// A run failed, timed out or was cancelled, or what was asked for could not be done.
     Failed,
-    /// The command line, a config item or the settings are not right.
+    /// The command line, a config item or the settings are not right, or name what does not exist.
     Usage,
     /// AWS, or the embedded default, could not be reached.
     Unreachable,
@@ -37,7 +37,7 @@ impl Exit {
         match self {
             Self::Ok => "done; a run that was waited for completed",
             Self::Failed => "a run failed, timed out or was cancelled, or the operation failed",
-            Self::Usage => "wrong usage, settings or config item",
+            Self::Usage => "wrong usage, settings or config item, or no such workflow, run or job",
             Self::Unreachable => "could not reach the backend",
         }
     }

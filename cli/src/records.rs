@@ -9,7 +9,8 @@ use serde::Serialize;
 /// The records of one run: also what `status --json` prints, so the shape is stable.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Records {
-    /// The workflow audit record.
+    /// The workflow audit record; in JSON its members are the object's own.
+    #[serde(flatten)]
     pub(crate) run: WorkflowAudit,
     /// The job audit records, in the order of the stages.
     pub(crate) jobs: Vec<JobAudit>,
@@ -93,9 +94,14 @@ impl Records {
         self.jobs.iter().find(|job| job.job_name == name)
     }
 
-    /// Whether nothing will change any more: the run is final and so is every job that was accepted.
+    /// Whether nothing will change any more: the run is final and so is every job that was accepted. A run that
+    /// completed has all of its jobs, even where a record is still on its way.
     pub(crate) fn settled(&self) -> bool {
-        self.run.execution_status.is_final() && self.jobs.iter().all(|job| job.execution_status.is_final())
+        let status = self.run.execution_status;
+        let missing = || self.jobs().iter().any(|place| matches!(place.state, State::NotRun));
+        status.is_final()
+            && self.jobs.iter().all(|job| job.execution_status.is_final())
+            && !(status == Status::Completed && missing())
     }
 }
 
@@ -183,7 +189,9 @@ pub(crate) mod samples {
         records.run.error_message = Some("stage 1 failed: dim/load_b.sh".into());
         records.jobs[1] = JobAudit {
             error: Some("Rsql.ExitCode".into()),
-            error_message: Some("exit code 21\nERROR: relation \"dim_b\" does not exist".into()),
+            error_message: Some(
+                "rsql: load.sql\nSQLSTATE 42P01: relation \"dim_b\" does not exist (exit code 21)".into(),
+            ),
             attempt: 2,
             log_stream: Some("nightly-20261121-030000-4f2a1c/dim/load_b.sh/2".into()),
             attempts: vec![AttemptAudit {
@@ -191,7 +199,7 @@ pub(crate) mod samples {
                 execution_start_ts: at("03:00:02.500"),
                 execution_end_ts: at("03:00:10.000"),
                 exit_code: Some(20),
-                error_message: Some("exit code 20: connection refused".into()),
+                error_message: Some("connection refused (exit code 20)".into()),
                 log_stream: "nightly-20261121-030000-4f2a1c/dim/load_b.sh/1".into(),
             }],
             ..job("dim/load_b.sh", Status::Failed, "03:00:02.400", Some("03:02:12.500"), Some(21))

@@ -11,7 +11,7 @@ Examples:
 Exit codes:
   0  done; a run that was waited for completed
   1  a run failed, timed out or was cancelled, or the operation failed
-  2  wrong usage, settings or config item
+  2  wrong usage, settings or config item, or no such workflow, run or job
   3  could not reach the backend
 
 Data goes to stdout, everything else to stderr. NO_COLOR is honoured; RSQLFLOW_LOG=debug shows more.";
@@ -81,7 +81,7 @@ Examples:
   rsqlflow status nightly-20261121-030000-4f2a1c --watch
   rsqlflow status RUN --json | jq -r '.jobs[] | select(.execution_status == \"failed\") | .job_name'
 
---json prints {run, jobs}: the workflow audit record, and the job audit records in the order of the stages.";
+--json prints the workflow audit record, with `jobs`: the job audit records in the order of the stages.";
 
 pub(super) const RUNS: &str = "\
 Examples:

@@ -7,8 +7,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use rsqlflow_config::settings::Settings;
-
-use super::embedded::Up;
+use rsqlflow_local::endpoint::Endpoint;
 
 /// One client of each service that commands speak to.
 #[derive(Clone)]
@@ -51,9 +50,9 @@ pub(super) async fn aws(settings: &Settings) -> (Clients, String) {
 }
 
 /// Clients of the endpoint of an `rsqlflow up`.
-pub(super) fn endpoint(settings: &Settings, up: &Up) -> Clients {
+pub(super) fn endpoint(settings: &Settings, up: &Endpoint) -> Clients {
     let config = local(settings, &up.access_key_id, &up.secret_access_key, https());
-    Clients::new(&config.into_builder().endpoint_url(&up.endpoint).build())
+    Clients::new(&config.into_builder().endpoint_url(&up.url).build())
 }
 
 /// The configuration of clients of the embedded default.

@@ -21,23 +21,6 @@ pub(crate) enum Need {
     Runs,
 }
 
-/// An `rsqlflow up` that runs on the data directory.
-pub(crate) struct Up {
-    /// Its endpoint.
-    pub(crate) endpoint: String,
-    /// The access key that it takes.
-    pub(crate) access_key_id: String,
-    /// The key's secret.
-    pub(crate) secret_access_key: String,
-}
-
-impl Up {
-    /// The `rsqlflow up` that runs on the data directory, if one does.
-    pub(crate) fn running(_context: &Context) -> Option<Self> {
-        None
-    }
-}
-
 /// The embedded default, open.
 pub(crate) struct Embedded {
     cloud: LocalCloud,

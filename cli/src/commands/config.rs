@@ -109,7 +109,11 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
         Some(item) => item,
         None => return Err(unknown(&items, id).await?),
     };
-    context.print_json(&item)?;
+    // DynamoDB keeps no order of keys; that of the schema reads best.
+    match rsqlflow_config::validate::workflow(item.clone()) {
+        Ok(workflow) => context.print_json(&workflow)?,
+        Err(_) => context.print_json(&item)?,
+    }
     backend.close().await;
     Ok(Exit::Ok)
 }

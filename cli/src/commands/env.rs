@@ -4,9 +4,10 @@
 //! what the shell has: the scripts expect exactly these.
 
 use rsqlflow_config::settings::{Backend as Kind, Secret};
+use rsqlflow_local::endpoint::{Endpoint, discover};
 use serde_json::{Map, Value};
 
-use crate::backend::{Backend, Up};
+use crate::backend::Backend;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -16,11 +17,11 @@ pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
     if context.settings.backend == Kind::Aws {
         return Err(CliError::NotLocal { command: "env" });
     }
-    let Some(up) = Up::running(context) else {
+    let Some(up) = discover(&context.data_dir) else {
         return Err(CliError::NotUp { data_dir: context.shown_data_dir().into() });
     };
     let secret = warehouse(context, &up).await;
-    let variables = variables(&up, &context.settings.region, secret.as_ref().ok());
+    let variables = variables(&up, secret.as_ref().ok());
     if context.json {
         let object: Map<String, Value> =
             variables.into_iter().map(|(name, value)| (name.to_string(), Value::from(value))).collect();
@@ -42,7 +43,7 @@ pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
 }
 
 /// The connection of the warehouse, as its secret has it.
-async fn warehouse(context: &Context, up: &Up) -> Result<Secret, CliError> {
+async fn warehouse(context: &Context, up: &Endpoint) -> Result<Secret, CliError> {
     let clients = Backend::clients_of(&context.settings, up);
     let id = &context.settings.secret_id;
     let answer = clients.secrets.get_secret_value().secret_id(id).send().await;
@@ -51,11 +52,11 @@ async fn warehouse(context: &Context, up: &Up) -> Result<Secret, CliError> {
         .map_err(CliError::embedded("the warehouse's secret is not a connection"))
 }
 
-fn variables(up: &Up, region: &str, secret: Option<&Secret>) -> Vec<(&'static str, String)> {
+fn variables(up: &Endpoint, secret: Option<&Secret>) -> Vec<(&'static str, String)> {
     let mut variables = vec![
-        ("AWS_ENDPOINT_URL", up.endpoint.clone()),
-        ("AWS_REGION", region.to_string()),
-        ("AWS_DEFAULT_REGION", region.to_string()),
+        ("AWS_ENDPOINT_URL", up.url.clone()),
+        ("AWS_REGION", up.region.clone()),
+        ("AWS_DEFAULT_REGION", up.region.clone()),
         ("AWS_ACCESS_KEY_ID", up.access_key_id.clone()),
         ("AWS_SECRET_ACCESS_KEY", up.secret_access_key.clone()),
     ];
@@ -96,12 +97,14 @@ mod tests {
             password: "it's $(rm -rf /) `x` \"\\\n end".into(),
             dbname: "dev".into(),
         };
-        let up = Up {
-            endpoint: "http://127.0.0.1:4566".into(),
+        let up = Endpoint {
+            url: "http://127.0.0.1:4566".into(),
+            region: "us-east-1".into(),
+            pid: 1,
             access_key_id: "LOCAL0123456789ABCDE".into(),
             secret_access_key: "secret".into(),
         };
-        let text = exports(&variables(&up, "us-east-1", Some(&secret)));
+        let text = exports(&variables(&up, Some(&secret)));
         insta::assert_snapshot!(text);
         let script = format!("{text}printf %s \"$PGPASSWORD\"");
         let shell = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();

@@ -79,7 +79,7 @@ pub(super) async fn until_settled(
                 out_of_reach = None;
             }
             Ok(_) => {
-                pause = pause.mul_f64(1.5).min(pace.most);
+                pause = pause.mul_f64(1.3).min(pace.most);
                 out_of_reach = None;
             }
             Err(error @ TriggerError::Aws { unreachable: true, .. }) => {

@@ -170,17 +170,11 @@ fn ended(job: &JobAudit) -> Change {
     }
 }
 
-/// `1.2 s, exit code 21: message`, of what there is. A message is told by its first line, and an exit code that it
-/// begins with is not told twice.
+/// `1.2 s, exit code 21: message`, of what there is. A message is told by its last line, where scripts say why they
+/// end, and what that line says is not said twice.
 fn joined(parts: &[&str], message: Option<&str>) -> String {
-    let message = message.and_then(|text| text.trim().lines().next()).unwrap_or_default();
-    let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
-    let told = parts.iter().filter(|part| !message.starts_with(**part)).copied();
-    let head = told.collect::<Vec<_>>().join(", ");
-    match (head.is_empty(), message.is_empty()) {
-        (_, true) => head,
-        (true, false) => message.into(),
-        (false, false) if parts.iter().any(|part| message.starts_with(part)) => format!("{head}, {message}"),
-        (false, false) => format!("{head}: {message}"),
-    }
+    let message = message.and_then(|text| text.trim().lines().next_back()).unwrap_or_default();
+    let new = parts.iter().copied().filter(|part| !part.is_empty() && !message.contains(part));
+    let head = new.collect::<Vec<_>>().join(", ");
+    if head.is_empty() || message.is_empty() { head + message } else { format!("{head}: {message}") }
 }
