@@ -1,1 +1,47 @@
-//! The daemon on the host
+//! The daemon on the host that runs scripts.
+//!
+//! A job request comes over a Unix socket (`rsqlflow-agent submit`, which a Systems Manager command runs) or from
+//! whoever embeds an [`Agent`]. It is on disk before it is accepted. The script then runs in a process group of its
+//! own; Step Functions hears heartbeats, CloudWatch Logs gets what is printed, DynamoDB the audit record; and when the
+//! script has ended, that is on disk before anyone is told.
+//!
+//! | part | job |
+//! | --- | --- |
+//! | `dispatcher` | the one owner of the truth: an actor that writes the journal |
+//! | `journal` | what is known after any end of the process |
+//! | `job` | one job from wherever it is to settled; the outbox |
+//! | `attempt`, `script`, `process` | one start of a script, and the end of all it started |
+//! | `callback`, `audit`, `logs` | whom a job is told to |
+//! | `classify` | which answers of AWS are final |
+//! | `secrets`, `redact` | credentials for scripts, and how they stay out of what leaves the host |
+//! | [`protocol`], `socket`, [`client`] | the Unix socket |
+//!
+//! The agent speaks to AWS through the SDK clients it is given and knows nothing of what answers them.
+
+mod agent;
+mod attempt;
+mod audit;
+mod callback;
+mod classify;
+pub mod client;
+mod config;
+mod context;
+mod dispatcher;
+mod job;
+mod journal;
+mod library;
+mod logs;
+mod message;
+mod outcome;
+mod process;
+pub mod protocol;
+mod redact;
+mod script;
+mod secrets;
+mod socket;
+
+pub use agent::{Agent, StartError, Stats};
+pub use config::{AgentConfig, Clients};
+pub use dispatcher::SubmitError;
+pub use protocol::{Accepted, JobInfo};
+pub use socket::FILE_NAME as SOCKET_FILE_NAME;

@@ -1,0 +1,178 @@
+//! The agent as others see it: start, submit, list, stop.
+
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{AgentConfig, Clients};
+use crate::context::Context;
+use crate::dispatcher::{self, Handle, SubmitError};
+use crate::journal::Journal;
+use crate::protocol::{Accepted, JobInfo};
+use crate::secrets::Secrets;
+use crate::{library, socket};
+
+/// Why an agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another agent works in the data directory.
+    #[error("another agent works in {}", .0.display())]
+    Taken(PathBuf),
+    /// The data directory cannot be used.
+    #[error("{} cannot be used", .path.display())]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The journal cannot be used.
+    #[error("the journal {} cannot be used", .path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Counters for benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Transactions of the journal that were flushed to disk.
+    pub durable_commits: u64,
+    /// All transactions of the journal.
+    pub commits: u64,
+}
+
+/// A running agent. Dropping it is like killing its process: scripts go on without it, and the journal knows them.
+pub struct Agent {
+    context: Arc<Context>,
+    journal: Journal,
+    tasks: JoinSet<()>,
+    /// Held for as long as the agent lives.
+    _lock: File,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").field("socket", &self.context.socket).finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Starts an agent on its data directory: takes up every job that an earlier one left, then listens.
+    ///
+    /// # Errors
+    /// [`StartError`], when the data directory, the journal or the socket cannot be used.
+    pub async fn start(config: AgentConfig, clients: &Clients) -> Result<Self, StartError> {
+        let jobs_dir = config.data_dir.join("jobs");
+        create_private(&config.data_dir)?;
+        create_private(&jobs_dir)?;
+        // Scripts run elsewhere and are given paths of ours.
+        let data_dir = config.data_dir.canonicalize().map_err(at(&config.data_dir))?;
+        let lock = take(&data_dir)?;
+        let lib_dir = library::write(&data_dir).map_err(at(&data_dir.join("lib")))?;
+        let path = data_dir.join("journal.db");
+        let journal_error = |source| StartError::Journal { path: path.clone(), source: Box::new(source) };
+        let journal = Journal::open(&path).map_err(journal_error)?;
+        let unsettled = journal.unsettled().await.map_err(journal_error)?;
+
+        let mut config = config;
+        config.data_dir = data_dir;
+        let socket = config.socket_path();
+        let listener = socket::listen(&socket).map_err(at(&socket))?;
+        let socket = socket.canonicalize().map_err(at(&socket))?;
+        let clients = clients.single_attempts();
+        let (handle, mailbox) = dispatcher::channel();
+        let (stop, stopping) = watch::channel(false);
+        let context = Arc::new(Context {
+            jobs_dir: config.data_dir.join("jobs"),
+            secrets: Secrets::new(clients.secrets.clone()),
+            clients,
+            config,
+            dispatcher: handle.clone(),
+            lib_dir,
+            socket,
+            stopping,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(dispatcher::run(Arc::clone(&context), journal.clone(), mailbox, stop));
+        if !unsettled.is_empty() {
+            tracing::info!(jobs = unsettled.len(), "taking up jobs that are not settled");
+        }
+        for job in unsettled {
+            handle.launch(job, true);
+        }
+        tasks.spawn(socket::serve(listener, Arc::clone(&context)));
+        Ok(Self { context, journal, tasks, _lock: lock })
+    }
+
+    /// Takes a job: `word` is the encoded [`rsqlflow_config::job::JobRequest`]. Answers once the job is on disk.
+    ///
+    /// # Errors
+    /// [`SubmitError`], when it is no job request, or cannot be kept.
+    pub async fn submit(&self, word: &str, ssm_command_id: Option<String>) -> Result<Accepted, SubmitError> {
+        self.handle().submit(word, ssm_command_id).await
+    }
+
+    /// The jobs that are not settled: accepted, running, or not yet reported to everyone.
+    pub async fn jobs(&self) -> Vec<JobInfo> {
+        self.handle().jobs().await
+    }
+
+    /// Where the agent listens.
+    pub fn socket(&self) -> &Path {
+        &self.context.socket
+    }
+
+    /// Counters for benchmarks.
+    pub fn stats(&self) -> Stats {
+        let (durable_commits, commits) = self.journal.commits();
+        Stats { durable_commits, commits }
+    }
+
+    /// Stops: takes no more jobs, ends the scripts that run, and reports what can be reported within seconds. The rest
+    /// is reported after the next start.
+    pub async fn shutdown(mut self) {
+        self.handle().stop().await;
+        self.tasks.shutdown().await;
+        // What was noted last is written before the lock is let go.
+        if let Err(error) = self.journal.settle().await {
+            tracing::warn!(%error, "the journal could not be written to its end");
+        }
+        // It leads nowhere now; the next start would remove it too.
+        let _ = std::fs::remove_file(&self.context.socket);
+    }
+
+    fn handle(&self) -> &Handle {
+        &self.context.dispatcher
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StartError {
+    let path = path.to_owned();
+    |source| StartError::Io { path, source }
+}
+
+/// The directory itself may be entered by the group, for the socket; what is in it is protected file by file.
+fn create_private(path: &Path) -> Result<(), StartError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(at(path))
+}
+
+fn take(data_dir: &Path) -> Result<File, StartError> {
+    let path = data_dir.join("agent.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::Taken(data_dir.to_owned())),
+        Err(error) => Err(at(&path)(error.into())),
+    }
+}

@@ -1,0 +1,158 @@
+//! The job's audit record: `running` once it runs for longer than a moment, then how it ended.
+//!
+//! One task writes for one job, so its writes are in order; it always writes the newest state and skips what is older.
+//! A short job therefore costs one write. Every write is conditional: a final record stays as it is, whoever wrote it.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use rsqlflow_config::audit::{AttemptAudit, JobAudit, Status};
+use rsqlflow_config::names;
+use tokio::sync::watch;
+
+use crate::classify::{Answer, Backoff, classify};
+use crate::journal::StoredJob;
+use crate::outcome::Outcome;
+
+/// A job that ends sooner gets no `running` record of its own.
+const RUNNING_AFTER: Duration = Duration::from_millis(100);
+
+/// Longest `error_message`; the rest of the item is small and attempts are few.
+const MESSAGE_MAX: usize = 8 * 1024;
+
+/// Writes what `records` holds until the final record is written.
+pub(crate) async fn keep(
+    client: aws_sdk_dynamodb::Client,
+    table: String,
+    mut records: watch::Receiver<Option<JobAudit>>,
+) {
+    let is_final =
+        |record: &Option<JobAudit>| record.as_ref().is_some_and(|record| record.execution_status.is_final());
+    loop {
+        if records.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        // Either the final record comes within the moment, or what is there is worth a write.
+        drop(tokio::time::timeout(RUNNING_AFTER, records.wait_for(is_final)).await);
+        let mut backoff = Backoff::default();
+        let written = loop {
+            let Some(record) = records.borrow_and_update().clone() else { return };
+            match write(&client, &table, &record).await {
+                Ok(()) => break record,
+                Err(error) => {
+                    tracing::warn!(
+                        job_name = record.job_name,
+                        error,
+                        "the audit record could not be written; trying again"
+                    );
+                    // A newer record is written sooner.
+                    tokio::select! { () = backoff.pause() => {}, _ = records.changed() => {} }
+                }
+            }
+        };
+        if written.execution_status.is_final() || records.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One conditional write. `Ok` where the record is written or can never be.
+async fn write(client: &aws_sdk_dynamodb::Client, table: &str, record: &JobAudit) -> Result<(), String> {
+    let item: std::collections::HashMap<String, AttributeValue> = match serde_dynamo::to_item(record) {
+        Ok(item) => item,
+        Err(error) => {
+            tracing::error!(%error, "an audit record cannot be written as an item");
+            return Ok(());
+        }
+    };
+    let mut call = client.update_item().table_name(table);
+    let mut sets = Vec::new();
+    for (index, (name, value)) in item.into_iter().enumerate() {
+        if name == "job_name" || name == "workflow_execution_id" {
+            call = call.key(name, value);
+        } else {
+            sets.push(format!("#a{index} = :a{index}"));
+            call = call
+                .expression_attribute_names(format!("#a{index}"), name)
+                .expression_attribute_values(format!(":a{index}"), value);
+        }
+    }
+    let mut finals = Vec::new();
+    for (index, status) in Status::FINAL.into_iter().enumerate() {
+        finals.push(format!(":f{index}"));
+        call = call.expression_attribute_values(format!(":f{index}"), AttributeValue::S(status.to_string()));
+    }
+    let result = call
+        .expression_attribute_names("#status", "execution_status")
+        .update_expression(format!("SET {}", sets.join(", ")))
+        .condition_expression(format!(
+            "attribute_not_exists(#status) OR NOT (#status IN ({}))",
+            finals.join(", ")
+        ))
+        .send()
+        .await;
+    let Err(error) = result else { return Ok(()) };
+    match classify(&error) {
+        Answer::ConditionFailed => {
+            tracing::info!(
+                workflow_execution_id = record.workflow_execution_id,
+                job_name = record.job_name,
+                status = %record.execution_status,
+                "a final audit record is there; it stays"
+            );
+            Ok(())
+        }
+        Answer::Refused => {
+            tracing::error!(error = crate::callback::why(&error), "DynamoDB refuses the audit record");
+            Ok(())
+        }
+        Answer::Passing | Answer::Gone | Answer::AlreadyExists | Answer::NotFound => {
+            Err(crate::callback::why(&error))
+        }
+    }
+}
+
+/// The record of a job that runs its `attempt`, or has ended.
+pub(crate) fn record(
+    job: &StoredJob,
+    instance_id: &str,
+    attempt: u32,
+    outcome: Option<&Outcome>,
+) -> JobAudit {
+    let request = &job.request;
+    let stream = |attempt| names::log_stream(&request.workflow_execution_id, &request.job_name, attempt);
+    let earlier = job.attempts.iter().filter(|earlier| earlier.attempt < attempt).filter_map(|earlier| {
+        let end = earlier.ended.as_ref()?;
+        Some(AttemptAudit {
+            attempt: earlier.attempt,
+            execution_start_ts: earlier.started_at.clone(),
+            execution_end_ts: end.ended_at.clone(),
+            exit_code: end.exit_code,
+            error_message: Some(shorten(&end.message)),
+            log_stream: stream(earlier.attempt),
+        })
+    });
+    let failure = outcome.filter(|outcome| outcome.end.error.is_some());
+    JobAudit {
+        job_name: request.job_name.clone(),
+        workflow_execution_id: request.workflow_execution_id.clone(),
+        workflow_id: request.workflow_id.clone(),
+        execution_status: outcome.map_or(Status::Running, Outcome::status),
+        execution_start_ts: job.accepted_at.clone(),
+        execution_end_ts: outcome.map(|outcome| outcome.end.ended_at.clone()),
+        instance_id: instance_id.to_owned(),
+        ssm_command_id: job.ssm_command_id.clone(),
+        exit_code: outcome.and_then(|outcome| outcome.end.exit_code),
+        signal: outcome.and_then(|outcome| outcome.end.signal),
+        attempt,
+        error: failure.and_then(|outcome| outcome.end.error).map(|error| error.to_string()),
+        error_message: failure.map(|outcome| shorten(&outcome.end.message)),
+        log_stream: (attempt > 0).then(|| stream(attempt)),
+        attempts: earlier.collect(),
+    }
+}
+
+fn shorten(message: &str) -> String {
+    let end = (0..=MESSAGE_MAX.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
+    message[..end.unwrap_or(0)].to_owned()
+}

@@ -1,0 +1,142 @@
+//! Telling Step Functions: heartbeats while the job is ours, then how it ended.
+
+use std::time::Duration;
+
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use rsqlflow_config::job::{JobFailure, JobRequest, JobSuccess};
+use rsqlflow_config::names;
+use tokio::sync::watch;
+
+use crate::classify::{Answer, Backoff, classify};
+use crate::outcome::Outcome;
+
+/// The agent beats so many times within the time after which its host counts as lost.
+const BEATS: u32 = 3;
+
+/// Longest pause between tries of one beat.
+const BEAT_BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Longest `cause`, in characters.
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>
+const CAUSE_MAX: usize = 32_768;
+
+/// An error for the log: its code and message. The SDK's own texts of dispatch failures say nothing but their kind.
+pub(crate) fn why<E, R>(error: &aws_sdk_sfn::error::SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => format!("{}", aws_smithy_types::error::display::DisplayErrorContext(error)),
+    }
+}
+
+/// Beats until it is dropped (it is aborted with the job) or nobody waits for the task any more, which it then says
+/// through `gone`.
+pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, gone: watch::Sender<bool>) {
+    let every = Duration::from_secs(request.heartbeat_seconds.into()) / BEATS;
+    let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let mut backoff = Backoff::up_to(BEAT_BACKOFF_MAX.min(every));
+        while let Err(error) = client.send_task_heartbeat().task_token(&request.task_token).send().await {
+            match classify(&error) {
+                Answer::Gone => {
+                    tracing::info!(
+                        workflow_execution_id = request.workflow_execution_id,
+                        job_name = request.job_name,
+                        code = error.code().unwrap_or_default(),
+                        "nobody waits for the job any more"
+                    );
+                    gone.send_replace(true);
+                    return;
+                }
+                Answer::Refused => {
+                    tracing::warn!(error = why(&error), "Step Functions refused a heartbeat");
+                    break;
+                }
+                _ => {
+                    tracing::warn!(error = why(&error), "a heartbeat failed; trying again");
+                    backoff.pause().await;
+                }
+            }
+        }
+    }
+}
+
+/// Reports the outcome until Step Functions has taken it or says that nobody waits for it.
+pub(crate) async fn report(client: &aws_sdk_sfn::Client, request: &JobRequest, outcome: &Outcome) {
+    let mut backoff = Backoff::default();
+    let stream = (outcome.attempt > 0)
+        .then(|| names::log_stream(&request.workflow_execution_id, &request.job_name, outcome.attempt));
+    loop {
+        let answer = match outcome.end.error {
+            None => {
+                let output = json(&JobSuccess {
+                    job_name: request.job_name.clone(),
+                    status: outcome.status().to_string(),
+                    exit_code: outcome.end.exit_code.unwrap_or(0),
+                    attempt: outcome.attempt,
+                    log_stream: stream.clone().unwrap_or_default(),
+                    message: outcome.end.message.clone(),
+                });
+                let call = client.send_task_success().task_token(&request.task_token).output(output);
+                call.send().await.map(|_| ()).map_err(|error| (classify(&error), why(&error)))
+            }
+            Some(error) => {
+                let call = client
+                    .send_task_failure()
+                    .task_token(&request.task_token)
+                    .error(error.as_str())
+                    .cause(cause(request, outcome, stream.clone()));
+                call.send().await.map(|_| ()).map_err(|error| (classify(&error), why(&error)))
+            }
+        };
+        match answer {
+            Ok(()) => return,
+            Err((Answer::Gone, error)) => {
+                tracing::info!(
+                    error,
+                    "the outcome comes after the end of its task; it stays in the audit record"
+                );
+                return;
+            }
+            Err((Answer::Refused, error)) => {
+                tracing::error!(error, "Step Functions refuses the outcome; it stays in the audit record");
+                return;
+            }
+            Err((_, error)) => {
+                tracing::warn!(error, "the outcome could not be reported; trying again");
+                backoff.pause().await;
+            }
+        }
+    }
+}
+
+/// The cause, cut at the message until the whole fits.
+fn cause(request: &JobRequest, outcome: &Outcome, log_stream: Option<String>) -> String {
+    let mut failure = JobFailure {
+        job_name: request.job_name.clone(),
+        status: outcome.status(),
+        exit_code: outcome.end.exit_code,
+        attempt: outcome.attempt,
+        log_stream,
+        message: outcome.end.message.clone(),
+    };
+    loop {
+        let cause = json(&failure);
+        if cause.chars().count() <= CAUSE_MAX || failure.message.is_empty() {
+            return cause;
+        }
+        let keep = failure.message.chars().count() / 2;
+        failure.message = failure.message.chars().take(keep).collect();
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    // Plain structs with strings and numbers always serialize.
+    serde_json::to_string(value).unwrap_or_default()
+}

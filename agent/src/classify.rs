@@ -1,0 +1,101 @@
+//! Which answers of AWS are final and which pass: decided here and nowhere else.
+//!
+//! Everything that is not known to be final passes, access errors included: an operator corrects a policy, a table is
+//! created late, credentials are renewed, and what waits in the outbox then goes out.
+
+use std::time::Duration;
+
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// What an error means to whoever made the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Try again later: throttling, faults of the service or the network, missing permissions.
+    Passing,
+    /// Nobody waits for this token any more: it is used, expired, or its execution has ended.
+    Gone,
+    /// The condition of the write does not hold: a final record is there.
+    ConditionFailed,
+    /// What was to be created is there.
+    AlreadyExists,
+    /// What was addressed is not there. Passes or not: the caller knows whether it can create it.
+    NotFound,
+    /// The service will never take this call as it is.
+    Refused,
+}
+
+/// Reads an error's code.
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html#API_SendTaskSuccess_Errors>
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html#API_PutLogEvents_Errors>
+pub(crate) fn classify<E: ProvideErrorMetadata>(error: &E) -> Answer {
+    match error.code().unwrap_or_default() {
+        "TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken" => Answer::Gone,
+        "ConditionalCheckFailedException" => Answer::ConditionFailed,
+        "ResourceAlreadyExistsException" => Answer::AlreadyExists,
+        "ResourceNotFoundException" => Answer::NotFound,
+        "ValidationException"
+        | "InvalidOutput"
+        | "InvalidParameterException"
+        | "InvalidRequestException"
+        | "InvalidSequenceTokenException"
+        | "DataAlreadyAcceptedException"
+        | "SerializationException" => Answer::Refused,
+        _ => Answer::Passing,
+    }
+}
+
+/// Pauses between tries: they double from a fifth of a second to half a minute, each with jitter of up to a half, so
+/// that a host full of jobs does not knock in step.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next: Duration,
+    most: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(Duration::from_secs(30))
+    }
+}
+
+impl Backoff {
+    pub(crate) fn up_to(most: Duration) -> Self {
+        Self { next: Duration::from_millis(200).min(most), most }
+    }
+
+    /// Waits, and makes the next wait longer.
+    pub(crate) async fn pause(&mut self) {
+        let pause = self.next.mul_f64(0.5 + chance() / 2.0);
+        self.next = (self.next * 2).min(self.most);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// A number from 0 to 1; the standard library's hash seeds are random enough for jitter.
+fn chance() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    let bits = std::hash::RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(bits >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    #[test]
+    fn only_known_answers_are_final() {
+        let of = |code: &str| classify(&ErrorMetadata::builder().code(code).build());
+        assert_eq!(of("TaskTimedOut"), Answer::Gone);
+        assert_eq!(of("ThrottlingException"), Answer::Passing);
+        assert_eq!(of("AccessDeniedException"), Answer::Passing);
+        assert_eq!(of("SomethingNew"), Answer::Passing);
+        assert_eq!(classify(&ErrorMetadata::builder().build()), Answer::Passing);
+        assert_eq!(of("ValidationException"), Answer::Refused);
+    }
+
+    #[test]
+    fn chance_is_a_fraction() {
+        assert!((0..100).all(|_| (0.0..=1.0).contains(&chance())));
+    }
+}

@@ -1,0 +1,120 @@
+//! What an agent needs to be told, and the AWS clients it works with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_sfn::config::retry::RetryConfig;
+use aws_sdk_sfn::config::timeout::TimeoutConfig;
+use rsqlflow_config::settings::Settings;
+
+/// Longest wait for one answer of AWS before the call counts as failed and is made again.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What an agent needs to be told.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The host's id, as it stands in audit records.
+    pub instance_id: String,
+    /// Directory of the journal, the job logs and the socket. One agent at a time works in it.
+    pub data_dir: PathBuf,
+    /// Where the agent listens; `agent.sock` in the data directory unless told.
+    pub socket: Option<PathBuf>,
+    /// Directory of the scripts.
+    pub scripts_dir: PathBuf,
+    /// Name of the job audit table.
+    pub job_audit_table: String,
+    /// CloudWatch Logs group of the jobs' output.
+    pub log_group: String,
+    /// Time between TERM and KILL.
+    pub grace: Duration,
+    /// Bytes of one attempt's output that are shipped; 0 for all of it.
+    pub log_limit_bytes: u64,
+    /// How long the files of settled jobs are kept.
+    pub log_retention: Duration,
+    /// Directories in which scripts find programs, separated by `:`.
+    pub path: String,
+    /// More environment variables for every script.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl AgentConfig {
+    /// The settings' view of an agent. The directory of the running program comes first on the scripts' path, so that
+    /// scripts find the `rsql` and `rsqlflow-agent` that belong to it.
+    pub fn from_settings(settings: &Settings, data_dir: PathBuf) -> Self {
+        let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
+        let path = match own {
+            Some(own) => format!("{}:{}", own.display(), settings.agent.path),
+            None => settings.agent.path.clone(),
+        };
+        Self {
+            instance_id: settings.host.clone(),
+            data_dir,
+            socket: None,
+            scripts_dir: settings.scripts_dir.clone(),
+            job_audit_table: settings.tables.job_audit.clone(),
+            log_group: settings.log_group.clone(),
+            grace: Duration::from_secs(settings.agent.grace_seconds.into()),
+            log_limit_bytes: settings.agent.log_limit_bytes,
+            log_retention: Duration::from_secs(u64::from(settings.agent.log_retention_days) * 24 * 60 * 60),
+            path,
+            environment: settings.agent.environment.clone(),
+        }
+    }
+
+    /// The socket's path.
+    pub fn socket_path(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.data_dir.join(crate::socket::FILE_NAME))
+    }
+}
+
+/// The AWS clients of an agent.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// Step Functions: callbacks and heartbeats.
+    pub sfn: aws_sdk_sfn::Client,
+    /// DynamoDB: audit records.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// CloudWatch Logs.
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// Secrets Manager: warehouse credentials.
+    pub secrets: aws_sdk_secretsmanager::Client,
+}
+
+impl Clients {
+    /// All of them from one shared configuration.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self {
+            sfn: aws_sdk_sfn::Client::new(config),
+            dynamodb: aws_sdk_dynamodb::Client::new(config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(config),
+            secrets: aws_sdk_secretsmanager::Client::new(config),
+        }
+    }
+
+    /// The same clients, each call tried once and for a limited time: the agent repeats calls itself, for longer than
+    /// the SDK would, and two layers of retries multiply.
+    pub(crate) fn single_attempts(&self) -> Self {
+        let retry = RetryConfig::disabled();
+        let timeout = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).build();
+        macro_rules! single {
+            ($service:ident, $client:expr) => {
+                $service::Client::from_conf(
+                    $client
+                        .config()
+                        .to_builder()
+                        .retry_config(retry.clone())
+                        .timeout_config(timeout.clone())
+                        .build(),
+                )
+            };
+        }
+        Self {
+            sfn: single!(aws_sdk_sfn, self.sfn),
+            dynamodb: single!(aws_sdk_dynamodb, self.dynamodb),
+            logs: single!(aws_sdk_cloudwatchlogs, self.logs),
+            secrets: single!(aws_sdk_secretsmanager, self.secrets),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One job from wherever it is to settled.
+//!
+//! The same path serves a job that was just accepted and one that an earlier process left behind: what is known of it
+//! (attempts that started, how they ended, the outcome, who was told) says where it goes on. Its heart is the order of
+//! things at the end: the outcome is on disk, then the callback, the audit record and the logs go out side by side,
+//! each until it is accepted, none waiting for another. Heartbeats go on until the callback is through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rsqlflow_config::audit::JobAudit;
+use rsqlflow_config::job::JobError;
+use rsqlflow_config::names;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::attempt::{Attempt, Interrupts};
+use crate::classify::Backoff;
+use crate::context::Context;
+use crate::journal::{Entry, StoredAttempt, StoredJob};
+use crate::logs::ship::Shipper;
+use crate::outcome::{AttemptEnd, Outcome};
+use crate::process::Tree;
+use crate::{audit, callback};
+
+/// Takes a job to its end. `recovered`: an earlier process of the agent accepted it.
+pub(crate) async fn run(context: Arc<Context>, job: StoredJob, recovered: bool) {
+    let span = tracing::info_span!(
+        "job",
+        workflow_execution_id = job.request.workflow_execution_id,
+        job_name = job.request.job_name
+    );
+    async move {
+        let (gone_sender, gone) = watch::channel(false);
+        let mut heart = JoinSet::new();
+        if !job.callback_done {
+            let beat = callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), gone_sender);
+            heart.spawn(beat.in_current_span());
+        }
+        let interrupts = Interrupts { gone, stopping: context.stopping.clone() };
+        Run {
+            audit: watch::Sender::new(None),
+            shippers: JoinSet::new(),
+            writers: JoinSet::new(),
+            context,
+            job,
+        }
+        .settle(interrupts, heart, recovered)
+        .await;
+    }
+    .instrument(span)
+    .await;
+}
+
+struct Run {
+    context: Arc<Context>,
+    job: StoredJob,
+    audit: watch::Sender<Option<JobAudit>>,
+    writers: JoinSet<()>,
+    shippers: JoinSet<()>,
+}
+
+impl Run {
+    async fn settle(mut self, mut interrupts: Interrupts, mut heart: JoinSet<()>, recovered: bool) {
+        if !self.job.audit_done {
+            let (client, table) =
+                (self.context.clients.dynamodb.clone(), self.context.config.job_audit_table.clone());
+            self.writers.spawn(audit::keep(client, table, self.audit.subscribe()).in_current_span());
+        }
+        if recovered && !self.job.logs_done {
+            self.ship_what_was_left().await;
+        }
+        let outcome = match self.job.outcome.take() {
+            Some(outcome) => outcome,
+            None => {
+                let outcome = self.execute(&mut interrupts, recovered).await;
+                self.make_durable(&outcome).await;
+                outcome
+            }
+        };
+        self.report(outcome, &mut heart).await;
+    }
+
+    /// Attempt after attempt, until one decides.
+    async fn execute(&mut self, interrupts: &mut Interrupts, recovered: bool) -> Outcome {
+        if recovered && let Some(outcome) = self.take_over().await {
+            return outcome;
+        }
+        loop {
+            let last = self.job.attempts.last().map_or(0, |last| last.attempt);
+            if last > 0 && !self.pause(interrupts).await {
+                return self.give_up(last, interrupts);
+            }
+            if interrupts.now().is_some() {
+                return self.give_up(last, interrupts);
+            }
+            let number = last + 1;
+            let running = match Attempt::start(&self.context, &self.job.job_id, &self.job.request, number) {
+                Ok(running) => running,
+                Err(end) => return Outcome { attempt: last, end },
+            };
+            let started_at = rsqlflow_config::time::now();
+            self.context.dispatcher.started(
+                &self.job.job_id,
+                number,
+                running.process.clone(),
+                started_at.clone(),
+            );
+            tracing::info!(attempt = number, pid = running.process.pid, "the script runs");
+            self.job.attempts.push(StoredAttempt {
+                attempt: number,
+                process: running.process.clone(),
+                started_at,
+                ended: None,
+                log_position: 0,
+            });
+            self.record(number, None);
+            let (ended, end_seen) = watch::channel(false);
+            self.ship(number, 0, end_seen);
+            let end = running.finish(&self.context, &self.job.request, interrupts).await;
+            ended.send_replace(true);
+            if let Some(attempt) = self.job.attempts.last_mut() {
+                attempt.ended = Some(end.clone());
+            }
+            if !self.another_follows(number, &end) {
+                return Outcome { attempt: number, end };
+            }
+            tracing::info!(attempt = number, error = ?end.error, "the attempt failed; another will follow");
+            self.context.dispatcher.attempt_ended(&self.job.job_id, number, end);
+        }
+    }
+
+    /// What becomes of an attempt that an earlier process of the agent started. Today it is ended: nobody saw how it
+    /// ended, or would. (The place where a supervisor that outlived the agent is asked instead.)
+    async fn take_over(&mut self) -> Option<Outcome> {
+        let last = self.job.attempts.last();
+        if let Some(last) = last
+            && let Some(end) = &last.ended
+        {
+            // Its end is known: another attempt follows it, or it decided.
+            return (!self.another_follows(last.attempt, end))
+                .then(|| Outcome { attempt: last.attempt, end: end.clone() });
+        }
+        let number = last.map_or(0, |last| last.attempt);
+        if last.is_none() && !self.context.log_path(&self.job.job_id, 1).exists() {
+            return None;
+        }
+        let group = last.filter(|last| last.process.exists()).map(|last| last.process.pid);
+        let tree = Tree { group, job_id: self.job.job_id.clone() };
+        let ended = tree.end(self.context.config.grace).await;
+        tracing::warn!(?ended, "the agent restarted while the script ran");
+        let end = AttemptEnd::without_process(
+            JobError::HostLost,
+            "the agent restarted while the script ran; how it would have ended is not known",
+        );
+        Some(Outcome { attempt: number, end })
+    }
+
+    fn another_follows(&self, number: u32, end: &AttemptEnd) -> bool {
+        let retryable = matches!(
+            end.error,
+            Some(JobError::ExitCode | JobError::Signal | JobError::TimedOut | JobError::Stalled)
+        );
+        retryable && self.job.request.retry.is_some_and(|retry| number < retry.max_attempts)
+    }
+
+    /// Waits for the time of the next attempt. False when there shall be none.
+    async fn pause(&self, interrupts: &mut Interrupts) -> bool {
+        let Some(retry) = self.job.request.retry else { return true };
+        let ended = self.job.attempts.len();
+        let factor = retry.backoff_rate.powi(i32::try_from(ended.saturating_sub(1)).unwrap_or(i32::MAX));
+        let seconds = f64::from(retry.interval_seconds) * factor;
+        // A year is longer than any execution may take.
+        let pause =
+            Duration::from_secs_f64(seconds.min(f64::from(rsqlflow_config::run::TIMEOUT_SECONDS_MAX)));
+        tokio::select! {
+            biased;
+            _ = interrupts.next() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    fn give_up(&self, attempt: u32, interrupts: &Interrupts) -> Outcome {
+        let interrupt = interrupts.now().unwrap_or(crate::attempt::Interrupt::Stopping);
+        Outcome { attempt, end: interrupt.end() }
+    }
+
+    fn record(&self, attempt: u32, outcome: Option<&Outcome>) {
+        let record = audit::record(&self.job, &self.context.config.instance_id, attempt, outcome);
+        self.audit.send_replace(Some(record));
+    }
+
+    fn ship(&mut self, attempt: u32, position: u64, ended: watch::Receiver<bool>) {
+        let request = &self.job.request;
+        let shipper = Shipper {
+            context: Arc::clone(&self.context),
+            job_id: self.job.job_id.clone(),
+            attempt,
+            stream: names::log_stream(&request.workflow_execution_id, &request.job_name, attempt),
+            path: self.context.log_path(&self.job.job_id, attempt),
+            position,
+            task_token: request.task_token.clone(),
+            secret_id: request.secret_id.clone(),
+        };
+        self.shippers.spawn(shipper.run(ended).in_current_span());
+    }
+
+    /// Logs of attempts that an earlier process of the agent had not shipped to their end.
+    async fn ship_what_was_left(&mut self) {
+        let mut left = Vec::new();
+        for attempt in &self.job.attempts {
+            let path = self.context.log_path(&self.job.job_id, attempt.attempt);
+            // The journal may know less than what was shipped, never more.
+            if std::fs::metadata(path).is_ok_and(|data| data.len() > attempt.log_position) {
+                left.push((attempt.attempt, attempt.log_position, attempt.ended.is_some()));
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
+        self.context.secrets.warm(&self.job.request.secret_id).await;
+        for (attempt, position, _ended) in left {
+            // The script of an attempt without an end is ended before anything else happens, see `take_over`: what
+            // it still prints until then is in the file, which is why the last look comes with the outcome.
+            let (ended, end_seen) = watch::channel(false);
+            self.ship(attempt, position, end_seen);
+            self.shippers.spawn({
+                let mut recorded = self.audit.subscribe();
+                let known = self.job.outcome.is_some();
+                async move {
+                    if !known {
+                        let _outcome = recorded
+                            .wait_for(|record| {
+                                record.as_ref().is_some_and(|record| record.execution_status.is_final())
+                            })
+                            .await;
+                    }
+                    ended.send_replace(true);
+                    ended.closed().await;
+                }
+            });
+        }
+    }
+
+    /// Nobody is told before the outcome is on disk, so a disk that is full is waited for.
+    async fn make_durable(&self, outcome: &Outcome) {
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.context.dispatcher.outcome(&self.job.job_id, outcome).await {
+            tracing::error!(%error, "the outcome cannot be written to the journal; trying again");
+            backoff.pause().await;
+        }
+        let (attempt, end) = (outcome.attempt, &outcome.end);
+        tracing::info!(attempt, status = %outcome.status(), exit_code = end.exit_code, "the job ended");
+    }
+
+    /// The outbox: three entries that know nothing of each other.
+    async fn report(mut self, outcome: Outcome, heart: &mut JoinSet<()>) {
+        let (handle, job_id) = (self.context.dispatcher.clone(), self.job.job_id.clone());
+        self.record(outcome.attempt, Some(&outcome));
+        let callback = async {
+            if !self.job.callback_done {
+                callback::report(&self.context.clients.sfn, &self.job.request, &outcome).await;
+                heart.abort_all();
+                handle.acknowledged(&job_id, Entry::Callback);
+            }
+        };
+        let audit = async {
+            if !self.job.audit_done {
+                while self.writers.join_next().await.is_some() {}
+                handle.acknowledged(&job_id, Entry::Audit);
+            }
+        };
+        let logs = async {
+            if !self.job.logs_done {
+                while self.shippers.join_next().await.is_some() {}
+                handle.acknowledged(&job_id, Entry::Logs);
+            }
+        };
+        tokio::join!(callback, audit, logs);
+        handle.settled(&job_id);
+    }
+}

@@ -1,0 +1,284 @@
+//! The journal: what the agent must still know after any end of its process or its host.
+//!
+//! Two writes of a job's life are flushed to disk before anyone hears of them: that it was accepted, and how it ended.
+//! Everything between and after (that an attempt started, what has been reported, how far logs are shipped) survives
+//! the end of the process without a flush; after a power cut it may be forgotten, and is then done again.
+//!
+//! The journal holds tokens, so its file is readable by its owner only, and a job's request is forgotten once the job
+//! is settled. The key stays, so that a command delivered twice is known for what it is.
+
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use rsqlflow_config::job::JobRequest;
+use rusqlite::{Connection, params};
+
+pub(crate) use writer::{JournalError, Need};
+
+use crate::outcome::{AttemptEnd, Outcome};
+use crate::process::ProcessMark;
+use writer::Writer;
+
+const SCHEMA: &str = "
+create table if not exists jobs (
+    job_id text primary key,
+    workflow_execution_id text not null,
+    job_name text not null,
+    ssm_command_id text,
+    accepted_at text not null,
+    request text,
+    outcome text,
+    callback_done integer not null default 0,
+    audit_done integer not null default 0,
+    logs_done integer not null default 0,
+    settled_at text
+) without rowid;
+create index if not exists unsettled on jobs (job_id) where settled_at is null;
+create table if not exists attempts (
+    job_id text not null,
+    attempt integer not null,
+    pid integer not null,
+    start_ticks integer not null,
+    boot_id text not null,
+    started_at text not null,
+    ended text,
+    log_position integer not null default 0,
+    primary key (job_id, attempt)
+) without rowid;
+pragma user_version = 1;
+";
+
+/// One thing that is told about an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Callback,
+    Audit,
+    Logs,
+}
+
+/// A job as the journal knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredJob {
+    pub job_id: String,
+    pub request: JobRequest,
+    pub ssm_command_id: Option<String>,
+    pub accepted_at: String,
+    pub attempts: Vec<StoredAttempt>,
+    pub outcome: Option<Outcome>,
+    pub callback_done: bool,
+    pub audit_done: bool,
+    pub logs_done: bool,
+}
+
+/// An attempt whose process started.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredAttempt {
+    pub attempt: u32,
+    pub process: ProcessMark,
+    pub started_at: String,
+    pub ended: Option<AttemptEnd>,
+    pub log_position: u64,
+}
+
+/// The journal's handle.
+#[derive(Debug, Clone)]
+pub(crate) struct Journal {
+    writer: Writer,
+}
+
+impl Journal {
+    /// Opens or creates the journal, readable by its owner only.
+    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { writer: Writer::start(connection)? })
+    }
+
+    /// Flushed transactions, and all of them: what benchmarks count.
+    pub(crate) fn commits(&self) -> (u64, u64) {
+        self.writer.commits()
+    }
+
+    /// Durable. False when the job is known already.
+    pub(crate) async fn accept(&self, job: &StoredJob) -> Result<bool, JournalError> {
+        let request = serde_json::to_string(&job.request).map_err(JournalError::Encoding)?;
+        let job = job.clone();
+        self.writer
+            .write(Need::Durable, move |tx| {
+                let added = tx
+                    .prepare_cached(
+                        "insert into jobs (job_id, workflow_execution_id, job_name, ssm_command_id, accepted_at, \
+                         request) values (?1, ?2, ?3, ?4, ?5, ?6) on conflict do nothing",
+                    )?
+                    .execute(params![
+                        job.job_id,
+                        job.request.workflow_execution_id,
+                        job.request.job_name,
+                        job.ssm_command_id,
+                        job.accepted_at,
+                        request
+                    ])?;
+                Ok(added == 1)
+            })
+            .await
+    }
+
+    /// Relaxed, not waited for.
+    pub(crate) fn started(&self, job_id: &str, attempt: u32, process: ProcessMark, at: String) {
+        let job_id = job_id.to_owned();
+        self.writer.tell(move |tx| {
+            tx.prepare_cached(
+                "insert or replace into attempts (job_id, attempt, pid, start_ticks, boot_id, started_at) \
+                 values (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                job_id,
+                attempt,
+                process.pid,
+                process.start_ticks,
+                process.boot_id,
+                at
+            ])
+        });
+    }
+
+    /// Relaxed, not waited for.
+    pub(crate) fn attempt_ended(&self, job_id: &str, attempt: u32, end: &AttemptEnd) {
+        let (job_id, end) = (job_id.to_owned(), json(end));
+        self.writer.tell(move |tx| {
+            tx.prepare_cached("update attempts set ended = ?3 where job_id = ?1 and attempt = ?2")?
+                .execute(params![job_id, attempt, end])
+        });
+    }
+
+    /// Durable. An outcome that is there stays.
+    pub(crate) async fn outcome(&self, job_id: &str, outcome: &Outcome) -> Result<(), JournalError> {
+        let (job_id, attempt, end) = (job_id.to_owned(), outcome.attempt, json(&outcome.end));
+        let outcome = json(outcome);
+        self.writer
+            .write(Need::Durable, move |tx| {
+                tx.prepare_cached("update jobs set outcome = ?2 where job_id = ?1 and outcome is null")?
+                    .execute(params![job_id, outcome])?;
+                tx.prepare_cached(
+                    "update attempts set ended = ?3 where job_id = ?1 and attempt = ?2 and ended is null",
+                )?
+                .execute(params![job_id, attempt, end])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Relaxed, not waited for.
+    pub(crate) fn log_position(&self, job_id: &str, attempt: u32, position: u64) {
+        let job_id = job_id.to_owned();
+        self.writer.tell(move |tx| {
+            tx.prepare_cached("update attempts set log_position = ?3 where job_id = ?1 and attempt = ?2")?
+                .execute(params![job_id, attempt, position])
+        });
+    }
+
+    /// Relaxed, not waited for. With the last entry the job is settled and its request forgotten.
+    pub(crate) fn acknowledged(&self, job_id: &str, entry: Entry) {
+        let job_id = job_id.to_owned();
+        self.writer.tell(move |tx| {
+            tx.prepare_cached(
+                "update jobs set callback_done = callback_done or ?2, audit_done = audit_done or ?3, \
+                 logs_done = logs_done or ?4 where job_id = ?1",
+            )?
+            .execute(params![
+                job_id,
+                entry == Entry::Callback,
+                entry == Entry::Audit,
+                entry == Entry::Logs
+            ])?;
+            tx.prepare_cached(
+                "update jobs set settled_at = ?2, request = null \
+                 where job_id = ?1 and callback_done and audit_done and logs_done",
+            )?
+            .execute(params![job_id, rsqlflow_config::time::now()])
+        });
+    }
+
+    /// Answers once everything told so far is written.
+    pub(crate) async fn settle(&self) -> Result<(), JournalError> {
+        self.writer.write(Need::Relaxed, |_| Ok(())).await
+    }
+
+    /// Every job that is not settled, oldest first.
+    pub(crate) async fn unsettled(&self) -> Result<Vec<StoredJob>, JournalError> {
+        self.writer.write(Need::Relaxed, read_unsettled).await
+    }
+
+    /// Forgets jobs that were settled before `before`; answers their ids.
+    pub(crate) async fn prune(&self, before: String) -> Result<Vec<String>, JournalError> {
+        self.writer
+            .write(Need::Relaxed, move |tx| {
+                let gone = tx
+                    .prepare("delete from jobs where settled_at < ?1 returning job_id")?
+                    .query_map([&before], |row| row.get(0))?
+                    .collect::<rusqlite::Result<Vec<String>>>()?;
+                for job_id in &gone {
+                    tx.prepare_cached("delete from attempts where job_id = ?1")?.execute([job_id])?;
+                }
+                Ok(gone)
+            })
+            .await
+    }
+}
+
+fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
+    let mut jobs = tx
+        .prepare(
+            "select job_id, request, ssm_command_id, accepted_at, outcome, callback_done, audit_done, logs_done \
+             from jobs where settled_at is null and request is not null order by accepted_at",
+        )?
+        .query_map([], |row| {
+            Ok(StoredJob {
+                job_id: row.get(0)?,
+                request: parse(1, &row.get::<_, String>(1)?)?,
+                ssm_command_id: row.get(2)?,
+                accepted_at: row.get(3)?,
+                attempts: Vec::new(),
+                outcome: row.get::<_, Option<String>>(4)?.map(|text| parse(4, &text)).transpose()?,
+                callback_done: row.get(5)?,
+                audit_done: row.get(6)?,
+                logs_done: row.get(7)?,
+            })
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut attempts = tx.prepare(
+        "select attempt, pid, start_ticks, boot_id, started_at, ended, log_position from attempts \
+         where job_id = ?1 order by attempt",
+    )?;
+    for job in &mut jobs {
+        job.attempts = attempts
+            .query_map([&job.job_id], |row| {
+                Ok(StoredAttempt {
+                    attempt: row.get(0)?,
+                    process: ProcessMark { pid: row.get(1)?, start_ticks: row.get(2)?, boot_id: row.get(3)? },
+                    started_at: row.get(4)?,
+                    ended: row.get::<_, Option<String>>(5)?.map(|text| parse(5, &text)).transpose()?,
+                    log_position: row.get(6)?,
+                })
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+    }
+    Ok(jobs)
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    // Plain structs with strings and numbers always serialize.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn parse<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}

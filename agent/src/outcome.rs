@@ -1,0 +1,57 @@
+//! How attempts and jobs end.
+
+use rsqlflow_config::audit::Status;
+use rsqlflow_config::job::JobError;
+use serde::{Deserialize, Serialize};
+
+/// How one attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttemptEnd {
+    /// `None` where it ended well.
+    pub error: Option<JobError>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub ended_at: String,
+    /// One or a few lines for people; secrets already masked.
+    pub message: String,
+}
+
+impl AttemptEnd {
+    /// An end that no process had a part in.
+    pub(crate) fn without_process(error: JobError, message: impl Into<String>) -> Self {
+        Self {
+            error: Some(error),
+            exit_code: None,
+            signal: None,
+            ended_at: rsqlflow_config::time::now(),
+            message: message.into(),
+        }
+    }
+}
+
+/// How a job ended: what is on disk before anyone is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Number of the last attempt whose process started; 0 where none did.
+    pub attempt: u32,
+    /// How it ended, or why no further attempt started.
+    pub end: AttemptEnd,
+}
+
+impl Outcome {
+    pub(crate) fn status(&self) -> Status {
+        match self.end.error {
+            None => Status::Completed,
+            Some(JobError::TimedOut | JobError::Stalled) => Status::TimedOut,
+            Some(JobError::Cancelled) => Status::Cancelled,
+            Some(
+                JobError::ExitCode
+                | JobError::Signal
+                | JobError::ScriptNotFound
+                | JobError::NotStarted
+                | JobError::HostLost
+                | JobError::InvalidRequest,
+            ) => Status::Failed,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Warehouse credentials: fetched by the agent, handed to the job that was given the secret, kept out of its log.
+//!
+//! Scripts ask often and at the same time, Secrets Manager is slow and throttles: an answer serves everyone who asks
+//! within a minute, and whoever asks while one is on its way waits for that one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::classify::{Answer, Backoff, classify};
+use crate::protocol::Credentials;
+use crate::redact::Redactor;
+
+/// How long an answer is good for. Rotation leaves the old password valid for longer.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// How long a fetch is tried: a script waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there are no credentials.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error("Secrets Manager does not give secret {id}: {why}")]
+    Fetch { id: String, why: String },
+    #[error("secret {id} {problem}; it must be a JSON object with host, port, username, password and dbname")]
+    Shape { id: String, problem: &'static str },
+}
+
+/// One secret's newest answer; its lock is what makes askers share a fetch.
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Credentials)>>>;
+
+pub(crate) struct Secrets {
+    client: aws_sdk_secretsmanager::Client,
+    slots: Mutex<HashMap<String, Slot>>,
+    /// Every password fetched, by secret: what logs must not show, old ones included.
+    passwords: Mutex<HashMap<String, BTreeSet<String>>>,
+}
+
+impl Secrets {
+    pub(crate) fn new(client: aws_sdk_secretsmanager::Client) -> Self {
+        Self { client, slots: Mutex::default(), passwords: Mutex::default() }
+    }
+
+    /// The credentials of a secret.
+    pub(crate) async fn get(&self, id: &str) -> Result<Credentials, SecretError> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(id.to_owned()).or_default())
+        };
+        let mut slot = slot.lock().await;
+        if let Some((fetched, credentials)) = &*slot
+            && fetched.elapsed() < FRESH
+        {
+            return Ok(credentials.clone());
+        }
+        let credentials = self.fetch(id).await?;
+        self.passwords
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(id.to_owned())
+            .or_default()
+            .insert(credentials.password.clone());
+        *slot = Some((Instant::now(), credentials.clone()));
+        Ok(credentials)
+    }
+
+    /// Makes sure that the password can be masked in logs that an earlier process began; does its best only.
+    pub(crate) async fn warm(&self, id: &str) {
+        let known = self.passwords.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id);
+        if !known && let Err(error) = self.get(id).await {
+            tracing::debug!(%error, "a secret is not known and cannot be masked");
+        }
+    }
+
+    /// What must not be shown of a job.
+    pub(crate) fn redactor(&self, task_token: &str, id: &str) -> Redactor {
+        let passwords = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
+        let passwords = passwords.get(id).into_iter().flatten().flat_map(|password| forms(password));
+        Redactor::new(passwords.chain([task_token.as_bytes().to_vec()]))
+    }
+
+    async fn fetch(&self, id: &str) -> Result<Credentials, SecretError> {
+        let began = Instant::now();
+        let mut backoff = Backoff::up_to(Duration::from_secs(5));
+        loop {
+            match self.client.get_secret_value().secret_id(id).send().await {
+                Ok(answer) => return parse(id, answer.secret_string().unwrap_or_default()),
+                Err(error) => {
+                    if classify(&error) != Answer::Passing || began.elapsed() > PATIENCE {
+                        return Err(SecretError::Fetch {
+                            id: id.to_owned(),
+                            why: crate::callback::why(&error),
+                        });
+                    }
+                    backoff.pause().await;
+                }
+            }
+        }
+    }
+}
+
+/// A password as scripts are likely to print it: as it is, as `set -x` and `set` quote it, in JSON and in a URL.
+fn forms(password: &str) -> [Vec<u8>; 5] {
+    let json = serde_json::Value::from(password).to_string();
+    let url: String = password
+        .bytes()
+        .map(|byte| match byte {
+            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    let quoted = |quote: &str| password.replace('\'', quote).into_bytes();
+    [
+        password.as_bytes().to_vec(),
+        quoted(r"'\''"),
+        quoted("'\"'\"'"),
+        json.trim_matches('"').as_bytes().to_vec(),
+        url.into_bytes(),
+    ]
+}
+
+/// Reads a secret as Secrets Manager keeps Redshift's; ports come as numbers and as text.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>
+fn parse(id: &str, text: &str) -> Result<Credentials, SecretError> {
+    let wrong = |problem| SecretError::Shape { id: id.to_owned(), problem };
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong("is not JSON"))?;
+    let member = |names: &[&str]| {
+        names.iter().find_map(|name| match value.get(name)? {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+    };
+    let port = member(&["port"]).unwrap_or_else(|| "5439".into());
+    if port.parse::<u16>().is_err() {
+        return Err(wrong("has a port that is no port number"));
+    }
+    Ok(Credentials {
+        host: member(&["host"]).ok_or_else(|| wrong("has no host"))?,
+        port,
+        user: member(&["username", "user"]).ok_or_else(|| wrong("has no username"))?,
+        password: member(&["password"]).ok_or_else(|| wrong("has no password"))?,
+        database: member(&["dbname", "database", "dbName"]).ok_or_else(|| wrong("has no dbname"))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_read_as_redshift_s_are_kept() {
+        let text =
+            r#"{"host":"h","port":"5439","username":"u","password":"p","dbname":"d","engine":"redshift"}"#;
+        assert_eq!(parse("s", text).unwrap().port, "5439");
+        assert_eq!(parse("s", &text.replace("\"5439\"", "5432")).unwrap().port, "5432");
+        let error = parse("s", r#"{"password":"hidden"}"#).unwrap_err().to_string();
+        assert!(error.contains("has no host") && !error.contains("hidden"));
+    }
+}

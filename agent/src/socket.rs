@@ -1,0 +1,150 @@
+//! The agent's socket: who may speak, how long and how much.
+//!
+//! The file is in the data directory and open to the agent's user and group; of those who can open it, only the
+//! agent's own user and root are listened to. A path that is too long for a socket address is reached through its
+//! directory's descriptor, so data directories may lie anywhere.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::context::Context;
+use crate::protocol::{LINE_MAX, Reply, Request};
+
+/// The socket's name in the data directory.
+pub const FILE_NAME: &str = "agent.sock";
+
+/// Longest path of a socket address, without its final NUL.
+/// <https://man7.org/linux/man-pages/man7/unix.7.html>
+const PATH_MAX: usize = 107;
+
+/// A client that has not said what it wants by then is dropped.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most connections that are served at once; more wait.
+const CONNECTIONS_MAX: usize = 128;
+
+/// A socket path that fits an address; the file keeps it valid and must outlive its use.
+pub(crate) fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    if path.as_os_str().len() <= PATH_MAX {
+        return Ok((path.to_owned(), None));
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    let directory = File::open(parent)?;
+    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    Ok((short, Some(directory)))
+}
+
+/// Listens. The caller owns the data directory, so a file that is there is what a dead agent left.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let (short, _directory) = short_path(path)?;
+    let listener = UnixListener::bind(short)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves clients until it is aborted.
+pub(crate) async fn serve(listener: UnixListener, context: Arc<Context>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut clients = tokio::task::JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let context = Arc::clone(&context);
+                clients.spawn(async move {
+                    if let Err(error) = client(stream, &context).await {
+                        tracing::debug!(%error, "a client of the socket went away");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely; some will be closed.
+                tracing::warn!(%error, "the socket cannot accept a client");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while clients.try_join_next().is_some() {}
+    }
+}
+
+async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
+    let peer = stream.peer_cred()?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    let reply = if peer == own || peer == 0 {
+        let mut line = String::new();
+        // One byte more than the longest line tells a line that is too long.
+        let mut reader = BufReader::new((&mut stream).take(LINE_MAX as u64 + 1));
+        match tokio::time::timeout(REQUEST_PATIENCE, reader.read_line(&mut line)).await {
+            Err(_) => refused("no request came in time"),
+            Ok(read) => {
+                if read? > LINE_MAX {
+                    refused("the request is too long")
+                } else {
+                    answer(&line, context).await
+                }
+            }
+        }
+    } else {
+        refused("only the agent's own user and root may speak to it")
+    };
+    let mut text = serde_json::to_string(&reply).map_err(io::Error::other)?;
+    text.push('\n');
+    tokio::time::timeout(REQUEST_PATIENCE, stream.write_all(text.as_bytes())).await??;
+    stream.shutdown().await
+}
+
+async fn answer(line: &str, context: &Context) -> Reply {
+    let Ok(request) = serde_json::from_str(line) else {
+        return refused("this is not a request that this version of the agent knows");
+    };
+    match request {
+        Request::Submit { request, ssm_command_id } => {
+            match context.dispatcher.submit(&request, ssm_command_id).await {
+                Ok(accepted) => Reply::Accepted(accepted),
+                Err(error) => refused(&sources(&error)),
+            }
+        }
+        Request::Credentials { secret_id } => {
+            if !context.dispatcher.uses_secret(&secret_id).await {
+                return refused(&format!(
+                    "no running job was given secret {secret_id}; scripts get the credentials of their own secret"
+                ));
+            }
+            match context.secrets.get(&secret_id).await {
+                Ok(credentials) => Reply::Credentials(credentials),
+                Err(error) => refused(&error.to_string()),
+            }
+        }
+        Request::Jobs {} => Reply::Jobs(context.dispatcher.jobs().await),
+    }
+}
+
+fn refused(message: &str) -> Reply {
+    Reply::Refused { message: message.to_owned() }
+}
+
+fn sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}

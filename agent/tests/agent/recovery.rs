@@ -1,0 +1,78 @@
+//! What a new agent makes of what an old one left.
+
+use crate::fake_aws::Answer;
+use crate::world::{Told, World, is_alive, pids, told};
+
+#[tokio::test]
+async fn an_outcome_that_was_not_reported_is_reported_by_the_next_agent() {
+    let mut world = World::new().await;
+    for action in ["SendTaskSuccess", "UpdateItem", "PutLogEvents"] {
+        world.aws.always(action, Answer::Silence);
+    }
+    world.script("job.sh", "echo line");
+    world.submit(&world.request("job.sh")).await;
+    for action in ["SendTaskSuccess", "UpdateItem", "PutLogEvents"] {
+        world.aws.call(action, 1).await;
+    }
+    world.kill();
+    let before = world.aws.all_calls().len();
+    for action in ["SendTaskSuccess", "UpdateItem", "PutLogEvents"] {
+        world.aws.always(action, Answer::Ok(serde_json::json!({})));
+    }
+    world.start().await;
+    world.settled().await;
+    let mut actions: Vec<String> =
+        world.aws.all_calls().split_off(before).into_iter().map(|call| call.action).collect();
+    actions.sort();
+    assert_eq!(
+        actions,
+        ["CreateLogStream", "GetSecretValue", "PutLogEvents", "SendTaskSuccess", "UpdateItem"]
+    );
+    let commits = world.agent().stats().durable_commits;
+    assert_eq!(commits, 0, "nothing new was decided");
+    // And the one after it has nothing to do.
+    world.shutdown().await;
+    world.start().await;
+    assert!(world.agent().jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_script_that_outlived_its_agent_is_ended_and_its_host_counts_as_lost() {
+    let mut world = World::new().await;
+    let seen = world.dir.path().join("pids");
+    world.script(
+        "job.sh",
+        &format!(
+            "echo before\nsleep 1000 & echo $! > {0}.new; echo $$ >> {0}.new; mv {0}.new {0}; wait",
+            seen.display()
+        ),
+    );
+    world.submit(&world.request("job.sh")).await;
+    let pids = pids(&seen, 2).await;
+    world.kill();
+    assert!(pids.iter().copied().all(is_alive));
+    world.start().await;
+    let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+    assert_eq!((error.as_str(), failure.attempt), ("Rsql.HostLost", 1));
+    assert!(!pids.into_iter().any(is_alive));
+    world.settled().await;
+    assert_eq!(world.events().last().map(String::as_str), Some("before"));
+    assert_eq!(told(&world.aws).len(), 1);
+}
+
+#[tokio::test]
+async fn one_data_directory_has_one_agent() {
+    let world = World::new().await;
+    let error = rsqlflow_agent::Agent::start(world.config.clone(), &world.aws.clients()).await.unwrap_err();
+    assert!(error.to_string().contains("another agent works in"), "{error}");
+}
+
+#[tokio::test]
+async fn data_directories_may_have_long_paths() {
+    let mut world = World::stopped();
+    world.config.data_dir = world.dir.path().join("d".repeat(120));
+    world.start().await;
+    world.script("job.sh", ". \"$1/get_redshift_creds.sh\" \"$2\"; [ \"$HOST\" = warehouse.test ]");
+    world.submit(&world.request("job.sh")).await;
+    assert!(matches!(world.told().await, Told::Success(_)));
+}

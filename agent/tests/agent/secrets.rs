@@ -1,0 +1,130 @@
+//! Credentials reach scripts; tokens and passwords reach nobody else.
+
+use std::process::Command;
+
+use crate::fake_aws::PASSWORD;
+use crate::world::{TOKEN, Told, World, until};
+
+#[tokio::test]
+async fn scripts_get_their_credentials_by_sourcing() {
+    for shell in ["/bin/sh", "/bin/bash", "/bin/bash -eux"] {
+        let world = World::new().await;
+        let seen = world.dir.path().join("seen");
+        let text = format!(
+            "#!{shell}\n. \"$1/get_redshift_creds.sh\" \"$2\"\n(set +x; printf '%s|' \"$HOST\" \"$PORT\" \"$USER\" \"$PASSWORD\" \"$DB\" > {0})\n\
+             sh -c 'printf \"%s|%s\" \"$RSPASSWORD\" \"$RSPORT\"' >> {0}\n(set +x; echo \"password: $PASSWORD\"; echo \"at the end $RSPASSWORD\")\n",
+            seen.display()
+        );
+        let told = world.run(&text).await;
+        assert!(matches!(told, Told::Success(_)), "{told:?}");
+        let seen = std::fs::read_to_string(&seen).unwrap();
+        assert_eq!(seen, format!("warehouse.test|5439|etl|{PASSWORD}|dev|{PASSWORD}|5439"));
+        world.settled().await;
+        let events = world.events();
+        assert!(events.contains(&"password: ********".to_owned()), "{events:?}");
+        let everything = format!(
+            "{:?}",
+            world.aws.all_calls().iter().map(|call| call.body.to_string()).collect::<Vec<_>>()
+        );
+        assert!(!everything.contains("s3cr3t"), "{events:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_there_fails_the_script_clearly() {
+    let world = World::new().await;
+    world.aws.always("GetSecretValue", crate::fake_aws::Answer::Error("ResourceNotFoundException", 400));
+    let told = world.run(". \"$1/get_redshift_creds.sh\" \"$2\"\necho not reached").await;
+    let Told::Failure(_, failure) = told else { panic!("succeeded") };
+    assert!(failure.message.contains("does not give secret warehouse"), "{}", failure.message);
+    world.settled().await;
+    assert!(!world.events().contains(&"not reached".to_owned()));
+}
+
+#[tokio::test]
+async fn only_the_secret_of_a_running_job_is_given() {
+    let world = World::new().await;
+    let socket = world.agent().socket().to_owned();
+    let ask = |id: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rsqlflow-agent"));
+        command.args(["credentials", id]).env("RSQLFLOW_AGENT_SOCKET", &socket);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    let refused = ask("warehouse").await.unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no running job was given secret warehouse"));
+    let go = world.dir.path().join("go");
+    world.script("job.sh", &format!("while ! [ -e {} ]; do sleep 0.05; done", go.display()));
+    world.submit(&world.request("job.sh")).await;
+    assert!(ask("warehouse").await.unwrap().status.success());
+    assert_eq!(ask("other").await.unwrap().status.code(), Some(1));
+    std::fs::write(go, "").unwrap();
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn tokens_and_passwords_show_nowhere() {
+    let world = World::new().await;
+    let go = world.dir.path().join("go");
+    let ready = world.dir.path().join("ready");
+    let text = format!(
+        ". \"$1/get_redshift_creds.sh\" \"$2\"\nenv; set; echo x > {}\nwhile ! [ -e {} ]; do sleep 0.05; done\nexit 7",
+        ready.display(),
+        go.display()
+    );
+    world.script("job.sh", &text);
+    // By the command line, as Systems Manager does.
+    let request = world.request("job.sh").encode();
+    let mut submit = Command::new(env!("CARGO_BIN_EXE_rsqlflow-agent"));
+    submit
+        .arg("submit")
+        .env("RSQLFLOW_AGENT_SOCKET", world.agent().socket())
+        .env("RSQLFLOW_REQUEST", request);
+    let submitted = tokio::task::spawn_blocking(move || submit.output().unwrap()).await.unwrap();
+    assert!(submitted.status.success(), "{submitted:?}");
+    until("the script", || ready.exists().then_some(())).await;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        assert!(!command.contains(TOKEN) && !command.contains(PASSWORD), "{command}");
+    }
+    std::fs::write(go, "").unwrap();
+    let Told::Failure(..) = world.told().await else { panic!("succeeded") };
+    world.settled().await;
+    for call in world.aws.all_calls() {
+        let mut body = call.body;
+        if call.action.starts_with("SendTask") {
+            body["taskToken"].take();
+        }
+        let text = body.to_string();
+        assert!(!text.contains(TOKEN) && !text.contains("s3cr3t"), "{}: {text}", call.action);
+    }
+    // On disk the token is only in the journal, and no longer there either.
+    let journal = world.config.data_dir.join("journal.db");
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(journal).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_sql_file_is_run_by_rsql_with_its_credentials_and_variables() {
+    let mut world = World::stopped();
+    let bin = world.dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(
+        bin.join("rsql"),
+        "#!/bin/sh\nfor value in \"$@\"; do echo \"[$value]\"; done\n[ -n \"$RSPASSWORD\" ] && echo with password\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(bin.join("rsql"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    world.config.path = format!("{}:{}", bin.display(), world.config.path);
+    world.start().await;
+    world.script("load.sql", "select 1;");
+    let mut request = world.request("load.sql");
+    request.parameters.insert("region".into(), "eu west".into());
+    request.arguments.push("first".into());
+    world.submit(&request).await;
+    assert!(matches!(world.told().await, Told::Success(_)));
+    world.settled().await;
+    let scripts = world.config.scripts_dir.canonicalize().unwrap().display().to_string();
+    insta::assert_snapshot!(world.events().join(" ").replace(&scripts, "SCRIPTS"), @"[-h] [warehouse.test] [-p] [5439] [-U] [etl] [-d] [dev] [-v] [WORKFLOW_ID=nightly] [-v] [WORKFLOW_EXECUTION_ID=nightly-1] [-v] [JOB_NAME=load.sql] [-v] [region=eu west] [-v] [1=first] [-v] [ATTEMPT=1] [-f] [SCRIPTS/load.sql] with password");
+}
