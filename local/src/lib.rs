@@ -3,6 +3,7 @@
 //! The embedded default implements the AWS API actions the product needs, in-process, on SQLite. Nothing above the
 //! AWS SDK knows whether it speaks to AWS or to this crate.
 
+mod asl;
 pub mod clock;
 pub mod cloud;
 pub mod connector;

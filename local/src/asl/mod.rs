@@ -1,0 +1,16 @@
+//! The Amazon States Language (<https://states-language.net/spec.html>), interpreted.
+//!
+//! * `definition` reads a state machine: checked once, then never interpreted as JSON again.
+//! * `jsonata` evaluates expressions; `scope` is what they see. A further query language goes beside it.
+//! * `run` is the interpreter: pure. It is told what happened, and answers with what to write and what to do.
+//! * `history` are the events operators read; `journal` the rows; `actor` the task that owns one execution.
+//! * `integrations` are the resources a Task can name, one small file each.
+
+pub(crate) mod clock;
+pub(crate) mod definition;
+pub(crate) mod failure;
+mod jsonata;
+pub(crate) mod limits;
+pub(crate) mod payload;
+pub(crate) mod scope;
+pub(crate) mod token;
