@@ -9,8 +9,13 @@
 pub(crate) mod clock;
 pub(crate) mod definition;
 pub(crate) mod failure;
+mod frame;
+pub(crate) mod history;
+pub(crate) mod integrations;
+pub(crate) mod journal;
 mod jsonata;
 pub(crate) mod limits;
 pub(crate) mod payload;
+pub(crate) mod run;
 pub(crate) mod scope;
 pub(crate) mod token;

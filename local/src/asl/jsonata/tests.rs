@@ -87,7 +87,7 @@ fn the_added_functions_work() {
         ("$hash('abc', 'MD5')", json!("900150983cd24fb0d6963f7d28e17f72")),
         ("$hash('abc', 'SHA-1')", json!("a9993e364706816aba3e25717850c26c9cd0d89d")),
         ("$substring($hash('abc', 'SHA-256'), 0, 8)", json!("ba7816bf")),
-        ("$parse('{\"a\": [1]}').a", json!(1)),
+        ("$parse('{\"a\": [1]}').a", json!([1])),
         ("$millis()", json!(86_400_000)),
         ("$now()", json!("1970-01-02T00:00:00.000Z")),
         ("$now('[Y0001]-[M01]-[D01]')", json!("1970-01-02")),

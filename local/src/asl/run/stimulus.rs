@@ -1,0 +1,121 @@
+//! What can happen to an execution from outside: callbacks, ends of jobs, time, a stop.
+
+use std::cmp::Reverse;
+
+use serde_json::Value;
+
+use crate::asl::failure::{Failure, names};
+use crate::asl::frame::{Phase, ROOT};
+use crate::asl::payload::Payload;
+use crate::asl::token::TaskRef;
+
+use super::Run;
+
+/// What a worker says about its task.
+#[derive(Debug)]
+pub(crate) enum Callback {
+    Success(Payload),
+    Failure(Failure),
+    Heartbeat,
+}
+
+/// The task is closed already, or its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+impl Run {
+    /// A worker called back.
+    pub(crate) fn callback(&mut self, task: TaskRef, callback: Callback, now_ms: i64) -> Result<(), Closed> {
+        self.now_ms = now_ms;
+        if self.ended.is_some() {
+            return Err(Closed);
+        }
+        let (phase, resource) = self.task_state(task).ok_or(Closed)?;
+        match callback {
+            Callback::Heartbeat => {
+                let interval = phase.heartbeat_seconds.and_then(|seconds| i64::try_from(seconds).ok());
+                phase.heartbeat_at_ms = interval.map(|seconds| now_ms + seconds * 1000);
+            }
+            Callback::Success(result) => self.task_succeeded(task.frame, &resource, result),
+            Callback::Failure(failure) => self.task_failed(task.frame, "TaskFailed", &resource, failure),
+        }
+        Ok(())
+    }
+
+    /// A job ended.
+    pub(crate) fn job_ended(&mut self, task: TaskRef, result: Result<Value, Failure>, now_ms: i64) {
+        self.now_ms = now_ms;
+        if self.ended.is_some() {
+            return;
+        }
+        let Some((phase, resource)) = self.task_state(task) else { return };
+        // There is nothing left to cancel.
+        phase.submission = None;
+        match result {
+            Ok(result) => self.task_succeeded(task.frame, &resource, Payload::new(result)),
+            Err(failure) => self.task_failed(task.frame, "TaskFailed", &resource, failure),
+        }
+    }
+
+    /// Whether somebody still waits for the answer to this call: otherwise what it started is to be stopped.
+    pub(crate) fn waits_for(&mut self, task: TaskRef) -> bool {
+        self.ended.is_none() && self.task_state(task).is_some()
+    }
+
+    /// `StopExecution`.
+    pub(crate) fn stop(&mut self, failure: Failure, now_ms: i64) {
+        self.now_ms = now_ms;
+        if self.ended.is_none() {
+            self.end_early("ABORTED", "ExecutionAborted", failure.cut());
+        }
+    }
+
+    /// It is `now_ms`: whatever is due happens.
+    pub(crate) fn tick(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+        if self.ended.is_none() && self.deadline_ms().is_some_and(|at| at <= now_ms) {
+            let failure = Failure { error: Some(names::TIMEOUT.into()), cause: None };
+            return self.end_early("TIMED_OUT", "ExecutionTimedOut", failure);
+        }
+        while self.ended.is_none()
+            && let Some(Reverse((at, number))) = self.timers.peek().copied()
+            && at <= now_ms
+        {
+            self.timers.pop();
+            match self.frames.get(&number).and_then(super::Frame::deadline_ms) {
+                Some(due) if due <= now_ms => self.due(number),
+                // A heartbeat moved it.
+                Some(due) => self.timers.push(Reverse((due, number))),
+                None => {}
+            }
+        }
+    }
+
+    fn due(&mut self, number: u32) {
+        let Some(frame) = self.frames.get(&number) else { return };
+        match &frame.body.phase {
+            Phase::Wait { .. } => self.waited(number),
+            Phase::Retry { .. } => self.retry(number),
+            Phase::Task(phase) => {
+                let task = TaskRef { execution: self.id, frame: number, event: phase.event };
+                let work_is_late = phase.timeout_at_ms.is_some_and(|at| at <= self.now_ms);
+                let heartbeat = phase.heartbeat_seconds.unwrap_or_default();
+                let failure = if work_is_late {
+                    Failure::new(names::TIMEOUT, "The task did not end within its TimeoutSeconds")
+                } else {
+                    Failure::new(names::HEARTBEAT_TIMEOUT, format!("No heartbeat came for {heartbeat} seconds"))
+                };
+                if let Some((_, resource)) = self.task_state(task) {
+                    self.task_failed(number, "TaskTimedOut", &resource, failure);
+                }
+            }
+            Phase::Moving | Phase::Parallel { .. } | Phase::Map(_) => {}
+        }
+    }
+
+    /// The execution ends with every frame where it is.
+    fn end_early(&mut self, status: &'static str, kind: &'static str, failure: Failure) {
+        self.abort(ROOT);
+        self.end(status, kind, None, failure);
+    }
+}
