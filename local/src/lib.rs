@@ -19,4 +19,5 @@ pub mod registry;
 pub mod service;
 mod shape;
 pub mod ssm;
+pub mod stepfunctions;
 pub mod store;

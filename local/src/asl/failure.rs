@@ -44,7 +44,8 @@ impl Failure {
     }
 
     pub(crate) fn cut(mut self) -> Self {
-        for (text, limit) in [(&mut self.error, limits::ERROR_CHARS), (&mut self.cause, limits::CAUSE_CHARS)] {
+        for (text, limit) in [(&mut self.error, limits::ERROR_CHARS), (&mut self.cause, limits::CAUSE_CHARS)]
+        {
             if let Some(text) = text
                 && let Some((at, _)) = text.char_indices().nth(limit)
             {

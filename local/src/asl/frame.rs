@@ -59,10 +59,16 @@ pub(crate) enum Phase {
     Moving,
     Task(TaskPhase),
     /// A Wait state's time.
-    Wait { until_ms: i64 },
+    Wait {
+        until_ms: i64,
+    },
     /// A retrier's delay.
-    Retry { until_ms: i64 },
-    Parallel { started_event: u64 },
+    Retry {
+        until_ms: i64,
+    },
+    Parallel {
+        started_event: u64,
+    },
     Map(MapPhase),
 }
 

@@ -25,7 +25,7 @@ create table if not exists sfn_execution (
     id integer primary key, arn text not null unique, name text not null, machine_arn text not null,
     role_arn text not null, definition integer not null, status text not null, input text not null, output,
     error text, cause text, started_ms integer not null, stopped_ms integer,
-    parent_execution integer, parent_frame integer, parent_event integer, trace_header text);
+    parent_execution integer, parent_frame integer, parent_event integer, parent_awaits integer, trace_header text);
 create index if not exists sfn_execution_of_machine on sfn_execution (machine_arn, started_ms desc);
 create index if not exists sfn_execution_running on sfn_execution (status) where status = 'RUNNING';
 create unique index if not exists sfn_execution_of_task
@@ -73,18 +73,51 @@ pub(crate) enum Cell {
 /// One change of an execution's rows.
 #[derive(Debug)]
 pub(crate) enum Write {
-    Payload { row: u32, payload: Payload },
-    Event { event: Event, payload: Option<Cell> },
-    Frame { frame: u32, parent: Option<u32>, position: u32, body: String, input: Cell },
+    Payload {
+        row: u32,
+        payload: Payload,
+    },
+    Event {
+        event: Event,
+        payload: Option<Cell>,
+    },
+    Frame {
+        frame: u32,
+        parent: Option<u32>,
+        position: u32,
+        body: String,
+        input: Cell,
+    },
     /// The frame and what belongs to it.
-    FrameGone { frame: u32 },
-    Variable { frame: u32, name: String, value: Cell },
-    Items { frame: u32, items: Cell },
+    FrameGone {
+        frame: u32,
+    },
+    Variable {
+        frame: u32,
+        name: String,
+        value: Cell,
+    },
+    Items {
+        frame: u32,
+        items: Cell,
+    },
     /// The output of a branch or iteration; none when it failed and that was tolerated.
-    Result { frame: u32, position: u32, output: Option<Cell> },
+    Result {
+        frame: u32,
+        position: u32,
+        output: Option<Cell>,
+    },
     /// The items and results of a Map or Parallel state that is done or starts over.
-    ResultsGone { frame: u32 },
-    Ended { status: &'static str, output: Option<Cell>, error: Option<String>, cause: Option<String>, at_ms: i64 },
+    ResultsGone {
+        frame: u32,
+    },
+    Ended {
+        status: &'static str,
+        output: Option<Cell>,
+        error: Option<String>,
+        cause: Option<String>,
+        at_ms: i64,
+    },
 }
 
 impl Cell {
@@ -153,25 +186,41 @@ pub(crate) fn apply(tx: &Transaction<'_>, execution: i64, writes: &[Write]) -> r
                     "insert into sfn_frame (id, parent, position, body, input) values (?1, ?2, ?3, ?4, ?5)
                      on conflict (id) do update set body = excluded.body, input = excluded.input",
                 )?
-                .execute(params![key(*frame), parent.map(key), position, body, input.sql(execution)])?;
+                .execute(params![
+                    key(*frame),
+                    parent.map(key),
+                    position,
+                    body,
+                    input.sql(execution)
+                ])?;
             }
             Write::FrameGone { frame } => {
-                for sql in ["delete from sfn_frame where id = ?1", "delete from sfn_variable where frame = ?1"] {
+                for sql in
+                    ["delete from sfn_frame where id = ?1", "delete from sfn_variable where frame = ?1"]
+                {
                     tx.prepare_cached(sql)?.execute([key(*frame)])?;
                 }
                 results_gone(tx, key(*frame))?;
             }
             Write::Variable { frame, name, value } => {
-                tx.prepare_cached("insert or replace into sfn_variable (frame, name, value) values (?1, ?2, ?3)")?
-                    .execute(params![key(*frame), name, value.sql(execution)])?;
+                tx.prepare_cached(
+                    "insert or replace into sfn_variable (frame, name, value) values (?1, ?2, ?3)",
+                )?
+                .execute(params![key(*frame), name, value.sql(execution)])?;
             }
             Write::Items { frame, items } => {
                 tx.prepare_cached("insert or replace into sfn_items (frame, items) values (?1, ?2)")?
                     .execute(params![key(*frame), items.sql(execution)])?;
             }
             Write::Result { frame, position, output } => {
-                tx.prepare_cached("insert or replace into sfn_result (frame, position, output) values (?1, ?2, ?3)")?
-                    .execute(params![key(*frame), position, output.as_ref().map(|cell| cell.sql(execution))])?;
+                tx.prepare_cached(
+                    "insert or replace into sfn_result (frame, position, output) values (?1, ?2, ?3)",
+                )?
+                .execute(params![
+                    key(*frame),
+                    position,
+                    output.as_ref().map(|cell| cell.sql(execution))
+                ])?;
             }
             Write::ResultsGone { frame } => results_gone(tx, key(*frame))?,
             Write::Ended { status, output, error, cause, at_ms } => {

@@ -3,13 +3,15 @@
 //! * `definition` reads a state machine: checked once, then never interpreted as JSON again.
 //! * `jsonata` evaluates expressions; `scope` is what they see. A further query language goes beside it.
 //! * `run` is the interpreter: pure. It is told what happened, and answers with what to write and what to do.
-//! * `history` are the events operators read; `journal` the rows; `actor` the task that owns one execution.
+//! * `history` are the events operators read; `journal` the rows; `actor` the task that owns one execution;
+//!   `engine` all of them.
 //! * `integrations` are the resources a Task can name, one small file each.
 
-pub(crate) mod clock;
+pub(crate) mod actor;
 pub(crate) mod definition;
+pub(crate) mod engine;
 pub(crate) mod failure;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod history;
 pub(crate) mod integrations;
 pub(crate) mod journal;
@@ -18,4 +20,5 @@ pub(crate) mod limits;
 pub(crate) mod payload;
 pub(crate) mod run;
 pub(crate) mod scope;
+pub(crate) mod time;
 pub(crate) mod token;

@@ -49,7 +49,12 @@ impl<'a> Fields<'a> {
         value
     }
 
-    fn typed<T>(&self, name: &'static str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+    fn typed<T>(
+        &self,
+        name: &'static str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Option<T> {
         let value = self.get(name)?;
         let read = read(value);
         if read.is_none() {
@@ -104,7 +109,10 @@ impl<'a> Fields<'a> {
         if let Some(value) = template.literal()
             && !fits(value)
         {
-            self.wrong(name, format!("Expected {expected} or a JSONata expression, but found {}", kind(value)));
+            self.wrong(
+                name,
+                format!("Expected {expected} or a JSONata expression, but found {}", kind(value)),
+            );
         }
         Some(template)
     }
@@ -116,7 +124,9 @@ impl<'a> Fields<'a> {
         range: std::ops::RangeInclusive<u64>,
     ) -> Option<Template> {
         let expected = format!("an integer from {} to {}", range.start(), range.end());
-        self.template_for(name, &expected, |value| value.as_u64().is_some_and(|number| range.contains(&number)))
+        self.template_for(name, &expected, |value| {
+            value.as_u64().is_some_and(|number| range.contains(&number))
+        })
     }
 
     /// Reports what was never asked for.

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use flow::{Exit, Left};
-pub(crate) use issues::{Diagnostic, Issues};
+pub(crate) use issues::Diagnostic;
 pub(crate) use retry::{Catcher, Retrier};
 pub(crate) use template::{QueryError, Template};
 
@@ -69,7 +69,7 @@ pub(crate) enum Kind {
     Succeed,
     Fail { error: Option<Template>, cause: Option<Template> },
     Parallel { branches: Vec<StateName> },
-    Map(MapState),
+    Map(Box<MapState>),
 }
 
 impl Kind {

@@ -88,7 +88,11 @@ impl Reader<'_> {
             if let Some(state) = states::read(self, &name, value, at.clone(), jsonata)
                 && self.states.insert(name, state).is_some()
             {
-                self.issues.add("DUPLICATE_STATE_NAME", &at, "A state's name must be unique in the definition");
+                self.issues.add(
+                    "DUPLICATE_STATE_NAME",
+                    &at,
+                    "A state's name must be unique in the definition",
+                );
             }
         }
         Some(Arc::from(start_at?))

@@ -59,8 +59,12 @@ mod tests {
 
     #[test]
     fn delays_grow_by_the_backoff_rate_up_to_the_limit() {
-        let retrier =
-            Retrier { interval_seconds: 3, backoff_rate: 2.0, max_delay_seconds: Some(10), ..Retrier::default() };
+        let retrier = Retrier {
+            interval_seconds: 3,
+            backoff_rate: 2.0,
+            max_delay_seconds: Some(10),
+            ..Retrier::default()
+        };
         let delays: Vec<_> = (0..4).map(|done| retrier.delay_ms(done, 0.0)).collect();
         assert_eq!(delays, [3_000, 6_000, 10_000, 10_000]);
     }

@@ -61,9 +61,11 @@ pub(super) fn read(
         "Task" => Kind::Task(task(&fields)?),
         "Choice" => choice(&fields)?,
         "Wait" => Kind::Wait(wait(&fields)?),
-        "Fail" => Kind::Fail { error: text_template(&fields, "Error"), cause: text_template(&fields, "Cause") },
+        "Fail" => {
+            Kind::Fail { error: text_template(&fields, "Error"), cause: text_template(&fields, "Cause") }
+        }
         "Parallel" => parallel(reader, &fields, jsonata)?,
-        "Map" => Kind::Map(map(reader, &fields, jsonata)?),
+        "Map" => Kind::Map(Box::new(map(reader, &fields, jsonata)?)),
         other => {
             fields.wrong("Type", format!("'{other}' is no type of state"));
             return None;
@@ -207,14 +209,15 @@ fn map(reader: &mut Reader<'_>, fields: &Fields<'_>, jsonata: bool) -> Option<Ma
         }
     }
     fields.text("Label");
-    let items = fields
-        .template_for("Items", "an array or an object", |value| value.is_array() || value.is_object());
+    let items =
+        fields.template_for("Items", "an array or an object", |value| value.is_array() || value.is_object());
     let selector = fields.template("ItemSelector");
     let max_concurrency = fields.integer_template("MaxConcurrency", 0..=limits::SECONDS);
     let tolerated_count = fields.integer_template("ToleratedFailureCount", 0..=limits::SECONDS);
-    let tolerated_percentage = fields.template_for("ToleratedFailurePercentage", "a number from 0 to 100", |value| {
-        value.as_f64().is_some_and(|percentage| (0.0..=100.0).contains(&percentage))
-    });
+    let tolerated_percentage =
+        fields.template_for("ToleratedFailurePercentage", "a number from 0 to 100", |value| {
+            value.as_f64().is_some_and(|percentage| (0.0..=100.0).contains(&percentage))
+        });
     // `Iterator` is the older name of `ItemProcessor`.
     let processor = if fields.get("Iterator").is_some() { "Iterator" } else { "ItemProcessor" };
     let processor = Fields::of(fields.require(processor)?, fields.at(processor), fields.issues)?;

@@ -61,12 +61,18 @@ impl Template {
                     .enumerate()
                     .map(|(index, item)| Self::jsonata(item, &format!("{at}/{index}"), problem))
                     .collect();
-                if parts.iter().all(Self::is_literal) { Self::Literal(value.clone()) } else { Self::Array(parts) }
+                if parts.iter().all(Self::is_literal) {
+                    Self::Literal(value.clone())
+                } else {
+                    Self::Array(parts)
+                }
             }
             Value::Object(fields) => {
                 let parts: Vec<_> = fields
                     .iter()
-                    .map(|(name, field)| (name.clone(), Self::jsonata(field, &format!("{at}/{name}"), problem)))
+                    .map(|(name, field)| {
+                        (name.clone(), Self::jsonata(field, &format!("{at}/{name}"), problem))
+                    })
                     .collect();
                 if parts.iter().all(|(_, part)| part.is_literal()) {
                     Self::Literal(value.clone())

@@ -39,7 +39,7 @@ impl Integration for AwsSdk {
 
     fn call<'a>(&'a self, from: &'a Caller, arguments: Value) -> Outcome<'a> {
         Box::pin(async move {
-            let service = from.services.service(&self.service)?;
+            let service = from.service(&self.service)?;
             let camel_case = service.camel_case_members();
             let body = if camel_case { rename(arguments, camel) } else { arguments };
             match service.call(&self.action, body).await {

@@ -17,7 +17,8 @@ pub(super) fn recognise(
     action: &str,
     pattern: Pattern,
 ) -> Option<Result<Arc<dyn Integration>, String>> {
-    let known = service == "dynamodb" && matches!(action, "getItem" | "putItem" | "updateItem" | "deleteItem");
+    let known =
+        service == "dynamodb" && matches!(action, "getItem" | "putItem" | "updateItem" | "deleteItem");
     (known && pattern == Pattern::RequestResponse)
         .then(|| Ok(Arc::new(DynamoDb { action: pascal(action) }) as Arc<dyn Integration>))
 }
@@ -29,7 +30,7 @@ impl Integration for DynamoDb {
 
     fn call<'a>(&'a self, from: &'a Caller, arguments: Value) -> Outcome<'a> {
         Box::pin(async move {
-            let service = from.services.service(self.service())?;
+            let service = from.service(self.service())?;
             let answer = service.call(&self.action, arguments).await.map_err(|error| {
                 let class = if is_unmodelled(&error) {
                     "AmazonDynamoDBException".into()

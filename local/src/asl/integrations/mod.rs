@@ -10,17 +10,17 @@ mod dynamodb;
 mod sns;
 mod states;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, RwLock, Weak};
+use std::sync::{Arc, Weak};
 
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::token::TaskRef;
-use crate::service::{AwsError, Service};
+use crate::registry::Services;
+use crate::service::{AwsError, Reply, Service};
 
 /// The future of one step of a task.
 pub(crate) type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;
@@ -95,7 +95,8 @@ pub(crate) trait Integration: Send + Sync {
 }
 
 /// Recognises an integration's ARNs: `service` and `action` as in `arn:aws:states:::service:action`.
-type Recognise = fn(service: &str, action: &str, pattern: Pattern) -> Option<Result<Arc<dyn Integration>, String>>;
+type Recognise =
+    fn(service: &str, action: &str, pattern: Pattern) -> Option<Result<Arc<dyn Integration>, String>>;
 
 const KNOWN: [Recognise; 4] = [aws_sdk::recognise, dynamodb::recognise, sns::recognise, states::recognise];
 
@@ -137,59 +138,36 @@ impl Resource {
 /// Who calls, and what can be called.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    pub(crate) services: Arc<Registry>,
+    pub(crate) services: Services,
+    pub(crate) executions: Weak<dyn Executions>,
     pub(crate) execution_arn: String,
     pub(crate) task: TaskRef,
+    pub(crate) pattern: Pattern,
 }
 
-/// The services of this process by their `aws-sdk` name, filled after the engine is made.
-#[derive(Default)]
-pub(crate) struct Registry {
-    services: RwLock<HashMap<&'static str, Arc<dyn Service>>>,
-    executions: OnceLock<Weak<dyn Executions>>,
-}
-
-impl Registry {
-    pub(crate) fn register(&self, service: Arc<dyn Service>) {
-        let mut services = self.services.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        services.insert(service.sdk_name(), service);
-    }
-
-    /// Whom nested executions are started with.
-    pub(crate) fn set_executions(&self, executions: Weak<dyn Executions>) {
-        let _ = self.executions.set(executions);
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.services.read().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(name)
-    }
-
+impl Caller {
     fn service(&self, name: &str) -> Result<Arc<dyn Service>, Failure> {
-        let services = self.services.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        services
-            .get(name)
-            .cloned()
+        self.services
+            .by_sdk_name(name)
             .ok_or_else(|| Failure::runtime(format!("The embedded default has no service '{name}'")))
     }
 
     fn executions(&self) -> Result<Arc<dyn Executions>, Failure> {
-        self.executions
-            .get()
-            .and_then(Weak::upgrade)
-            .ok_or_else(|| Failure::runtime("The embedded default is stopping"))
+        self.executions.upgrade().ok_or_else(|| Failure::runtime("The embedded default is stopping"))
     }
 }
 
 /// What nested executions need of the Step Functions API, beyond its actions.
 pub(crate) trait Executions: Send + Sync {
-    /// `StartExecution` by a task; the same task gets the same execution however often it asks.
-    fn start(&self, by: TaskRef, request: Value) -> crate::service::Reply<'_>;
+    /// `StartExecution` by a task; the same task gets the same execution however often it asks. When it `awaits`
+    /// the execution's end, an execution whose task is no more is stopped.
+    fn start(&self, by: TaskRef, awaits: bool, request: Value) -> Reply<'_>;
 
     /// The description of an execution once it has ended.
-    fn ended<'a>(&'a self, arn: &'a str) -> crate::service::Reply<'a>;
+    fn ended<'a>(&'a self, arn: &'a str) -> Reply<'a>;
 
     /// Stops an execution whose parent no longer waits for it.
-    fn stop<'a>(&'a self, arn: &'a str, cause: String) -> crate::service::Reply<'a>;
+    fn stop<'a>(&'a self, arn: &'a str, cause: String) -> Reply<'a>;
 }
 
 /// What optimised integrations add to a service's answer.
@@ -276,7 +254,12 @@ mod tests {
                 Pattern::Callback,
             ),
             ("arn:aws:states:::dynamodb:updateItem", "dynamodb", "updateItem", Pattern::RequestResponse),
-            ("arn:aws:states:::states:startExecution.sync:2", "states", "startExecution.sync:2", Pattern::Sync2),
+            (
+                "arn:aws:states:::states:startExecution.sync:2",
+                "states",
+                "startExecution.sync:2",
+                Pattern::Sync2,
+            ),
             ("arn:aws:states:::states:startExecution.sync", "states", "startExecution.sync", Pattern::Sync),
             ("arn:aws:states:::sns:publish", "sns", "publish", Pattern::RequestResponse),
         ] {

@@ -26,7 +26,7 @@ impl Integration for Sns {
 
     fn call<'a>(&'a self, from: &'a Caller, arguments: Value) -> Outcome<'a> {
         Box::pin(async move {
-            let service = from.services.service(self.service())?;
+            let service = from.service(self.service())?;
             let answer = service.call("Publish", texts(arguments, &["Message"])).await.map_err(|error| {
                 let class =
                     if is_unmodelled(&error) { "AmazonSNSException".into() } else { exception_name(&error.code) };

@@ -44,8 +44,11 @@ impl Integration for StartExecution {
                     request.insert(member.into(), value.clone());
                 }
             }
-            let executions = from.services.executions()?;
-            let started = executions.start(from.task, Value::Object(request)).await.map_err(|error| failure(&error))?;
+            let executions = from.executions()?;
+            let started = executions
+                .start(from.task, from.pattern.runs_a_job(), Value::Object(request))
+                .await
+                .map_err(|error| failure(&error))?;
             Ok(with_metadata(json!({
                 "ExecutionArn": started["executionArn"],
                 "StartDate": millis(&started["startDate"]),
@@ -55,7 +58,7 @@ impl Integration for StartExecution {
 
     fn wait<'a>(&'a self, from: &'a Caller, submission: &'a Value, pattern: Pattern) -> Outcome<'a> {
         Box::pin(async move {
-            let executions = from.services.executions()?;
+            let executions = from.executions()?;
             let arn = submission["ExecutionArn"].as_str().unwrap_or_default();
             let child = executions.ended(arn).await.map_err(|error| failure(&error))?;
             let parsed = pattern == Pattern::Sync2;
@@ -100,8 +103,7 @@ impl Integration for StartExecution {
         submission: &'a Value,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            let (Ok(executions), Some(arn)) = (from.services.executions(), submission["ExecutionArn"].as_str())
-            else {
+            let (Ok(executions), Some(arn)) = (from.executions(), submission["ExecutionArn"].as_str()) else {
                 return;
             };
             let cause = format!("The task of the parent execution {} no longer waits", from.execution_arn);

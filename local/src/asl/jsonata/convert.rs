@@ -9,9 +9,9 @@ use jsonata_core::value::JValue;
 use serde_json::{Map, Number, Value};
 
 use super::demand::Demand;
-use crate::asl::clock::iso;
 use crate::asl::payload::Payload;
 use crate::asl::scope::Scope;
+use crate::clock::rfc3339 as iso;
 
 /// How many converted values each thread keeps, and from how many nodes on it is worth it.
 const KEPT: usize = 8;
@@ -167,7 +167,10 @@ pub(super) fn json(value: &JValue) -> Option<Value> {
         JValue::String(text) => Value::String(text.to_string()),
         JValue::Array(items) => Value::Array(items.iter().map(json).collect::<Option<_>>()?),
         JValue::Object(fields) => Value::Object(
-            fields.iter().map(|(name, field)| Some((name.clone(), json(field)?))).collect::<Option<Map<_, _>>>()?,
+            fields
+                .iter()
+                .map(|(name, field)| Some((name.clone(), json(field)?)))
+                .collect::<Option<Map<_, _>>>()?,
         ),
         _ => return None,
     })

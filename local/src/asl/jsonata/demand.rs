@@ -150,7 +150,10 @@ impl Demands {
 }
 
 fn is_bare(step: &PathStep) -> bool {
-    step.stages.is_empty() && step.focus.is_none() && step.index_var.is_none() && step.ancestor_label.is_none()
+    step.stages.is_empty()
+        && step.focus.is_none()
+        && step.index_var.is_none()
+        && step.ancestor_label.is_none()
 }
 
 #[cfg(test)]
@@ -168,7 +171,12 @@ mod tests {
         }
         let ast = jsonata_core::parser::parse(source).unwrap();
         let demands = Demands::of(&ast);
-        demands.variables.iter().map(|(name, demand)| format!("{name}={}", show(demand))).collect::<Vec<_>>().join(" ")
+        demands
+            .variables
+            .iter()
+            .map(|(name, demand)| format!("{name}={}", show(demand)))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]

@@ -11,9 +11,9 @@ use jsonata_core::evaluator::{Evaluator, EvaluatorError};
 use jsonata_core::value::JValue;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use crate::asl::clock::iso;
 use crate::asl::limits;
 use crate::asl::scope::Scope;
+use crate::clock::rfc3339 as iso;
 
 type Answer = Result<JValue, EvaluatorError>;
 
@@ -119,7 +119,11 @@ fn range(args: &[JValue]) -> Answer {
     if !steps.is_finite() || steps >= limits::EXPRESSION_ITEMS as f64 {
         return Err(refuse(format!("$range would make more than {} items.", limits::EXPRESSION_ITEMS)));
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, bounded, not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "finite, bounded, not negative"
+    )]
     let steps = steps as u32;
     Ok(JValue::array((0..=steps).map(|at| JValue::from(first + f64::from(at) * step)).collect()))
 }

@@ -81,7 +81,8 @@ impl Expression {
             ..EvaluatorOptions::default()
         };
         let mut evaluator = Evaluator::with_options(context, options);
-        functions::register(&mut evaluator, scope).map_err(|error| Problem::Threw(error.message().to_owned()))?;
+        functions::register(&mut evaluator, scope)
+            .map_err(|error| Problem::Threw(error.message().to_owned()))?;
         let value = evaluator
             .evaluate(&self.ast, &JValue::Undefined)
             .map_err(|error| Problem::Threw(error.message().to_owned()))?;

@@ -16,10 +16,12 @@ use super::{Run, Work, event};
 impl Run {
     pub(super) fn start_parallel(&mut self, number: u32, state: &State, branches: &[StateName]) {
         let input = match &state.arguments {
-            Some(arguments) => match self.evaluate(number, None, |scope| arguments.evaluate(scope, "Arguments")) {
-                Ok(input) => Payload::new(input),
-                Err(error) => return self.query_failed(number, error),
-            },
+            Some(arguments) => {
+                match self.evaluate(number, None, |scope| arguments.evaluate(scope, "Arguments")) {
+                    Ok(input) => Payload::new(input),
+                    Err(error) => return self.query_failed(number, error),
+                }
+            }
             None => match self.frames.get(&number) {
                 Some(frame) => frame.input.clone(),
                 None => return,
@@ -98,8 +100,7 @@ impl Run {
     }
 
     pub(super) fn keep_result(&mut self, number: u32, position: u32, output: Option<Payload>) {
-        let cell =
-            output.as_ref().map(|output| Cell::of(output, &mut self.step.writes, &mut self.last_row));
+        let cell = output.as_ref().map(|output| Cell::of(output, &mut self.step.writes, &mut self.last_row));
         self.step.writes.push(Write::Result { frame: number, position, output: cell });
         if let Some(frame) = self.frames.get_mut(&number) {
             frame.results.insert(position, output);

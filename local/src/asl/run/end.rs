@@ -43,8 +43,10 @@ impl Run {
         self.abort(ROOT);
         // Nothing that was asked for since the history was full may happen any more, except stopping jobs.
         self.step.effects.retain(|effect| matches!(effect, super::Effect::Cancel { .. }));
-        let cause =
-            format!("The execution reached the maximum number of history events ({}).", limits::HISTORY_EVENTS);
+        let cause = format!(
+            "The execution reached the maximum number of history events ({}).",
+            limits::HISTORY_EVENTS
+        );
         self.end("FAILED", "ExecutionFailed", None, Failure::runtime(cause));
     }
 }

@@ -103,8 +103,10 @@ impl Run {
                 error.message
             ),
         );
-        let details =
-            Details::none().failure(&failure).with("location", error.location()).with("state", state.as_str());
+        let details = Details::none()
+            .failure(&failure)
+            .with("location", error.location())
+            .with("state", state.as_str());
         self.emit(number, "EvaluationFailed", details);
         failure
     }

@@ -49,7 +49,8 @@ impl Run {
             template
                 .map(|template| {
                     run.evaluate(number, None, |scope| {
-                        template.evaluate_as(scope, field, "string", |value| value.as_str().map(str::to_owned))
+                        template
+                            .evaluate_as(scope, field, "string", |value| value.as_str().map(str::to_owned))
                     })
                 })
                 .transpose()

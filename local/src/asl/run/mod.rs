@@ -86,19 +86,33 @@ pub(crate) enum Effect {
 
 /// How an execution ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// `SUCCEEDED`, `FAILED`, `TIMED_OUT` or `ABORTED`.
-    pub status: &'static str,
+    pub(crate) status: &'static str,
 }
 
 /// The next thing to do with a frame.
 enum Work {
-    Enter { frame: u32, state: StateName, input: Payload },
-    Execute { frame: u32 },
-    Finished { frame: u32, output: Payload },
-    Failed { frame: u32, failure: Failure },
+    Enter {
+        frame: u32,
+        state: StateName,
+        input: Payload,
+    },
+    Execute {
+        frame: u32,
+    },
+    Finished {
+        frame: u32,
+        output: Payload,
+    },
+    Failed {
+        frame: u32,
+        failure: Failure,
+    },
     /// Start as many iterations as may run, or finish the Map.
-    Fill { frame: u32 },
+    Fill {
+        frame: u32,
+    },
 }
 
 /// A state's `...StateEntered` and the like.
@@ -253,8 +267,10 @@ impl Run {
         }
         let id = self.next_event;
         self.next_event += 1;
-        let payload =
-            details.payload.as_ref().map(|payload| Cell::of(payload, &mut self.step.writes, &mut self.last_row));
+        let payload = details
+            .payload
+            .as_ref()
+            .map(|payload| Cell::of(payload, &mut self.step.writes, &mut self.last_row));
         let event = Event { id, previous, at_ms: self.now_ms, kind, details };
         self.step.writes.push(Write::Event { event, payload });
         id
@@ -366,10 +382,10 @@ impl Run {
 
     /// The state is left: variables take effect, and the frame goes on or is done.
     fn exit(&mut self, number: u32, state: &State, left: super::definition::Left, next: Option<&StateName>) {
-        let output = match left.output.within_limit(&format!(
-            "The state/task '{}' returned a result with a size that",
-            state.name
-        )) {
+        let output = match left
+            .output
+            .within_limit(&format!("The state/task '{}' returned a result with a size that", state.name))
+        {
             Ok(output) => output,
             Err(failure) => return self.state_failed(number, failure),
         };

@@ -32,8 +32,9 @@ impl Run {
         let mut known = HashMap::new();
         let frame_number = |key: i64| u32::try_from(number(key)).unwrap_or_default();
 
-        let mut rows = connection
-            .prepare("select id, parent, position, body, input from sfn_frame where id between ?1 and ?2 order by id")?;
+        let mut rows = connection.prepare(
+            "select id, parent, position, body, input from sfn_frame where id between ?1 and ?2 order by id",
+        )?;
         let mut rows = rows.query([first, last])?;
         while let Some(row) = rows.next()? {
             let id = frame_number(row.get(0)?);
@@ -52,8 +53,8 @@ impl Run {
             self.frames.insert(id, frame);
         }
 
-        let mut rows =
-            connection.prepare("select frame, name, value from sfn_variable where frame between ?1 and ?2")?;
+        let mut rows = connection
+            .prepare("select frame, name, value from sfn_variable where frame between ?1 and ?2")?;
         let mut rows = rows.query([first, last])?;
         while let Some(row) = rows.next()? {
             let value = journal::payload(connection, row.get_ref(2)?, &mut known)?;
@@ -62,8 +63,8 @@ impl Run {
             }
         }
 
-        let mut rows =
-            connection.prepare("select frame, position, output from sfn_result where frame between ?1 and ?2")?;
+        let mut rows = connection
+            .prepare("select frame, position, output from sfn_result where frame between ?1 and ?2")?;
         let mut rows = rows.query([first, last])?;
         while let Some(row) = rows.next()? {
             let output = journal::payload(connection, row.get_ref(2)?, &mut known)?;
@@ -72,7 +73,8 @@ impl Run {
             }
         }
 
-        let mut rows = connection.prepare("select frame, items from sfn_items where frame between ?1 and ?2")?;
+        let mut rows =
+            connection.prepare("select frame, items from sfn_items where frame between ?1 and ?2")?;
         let mut rows = rows.query([first, last])?;
         while let Some(row) = rows.next()? {
             let items = journal::payload(connection, row.get_ref(1)?, &mut known)?;

@@ -6,10 +6,12 @@ use serde_json::Value;
 
 use crate::asl::failure::{Failure, names};
 use crate::asl::frame::{Phase, ROOT};
+use crate::asl::integrations::Resource;
 use crate::asl::payload::Payload;
 use crate::asl::token::TaskRef;
 
 use super::Run;
+use super::task::resource_details;
 
 /// What a worker says about its task.
 #[derive(Debug)]
@@ -31,15 +33,29 @@ impl Run {
             return Err(Closed);
         }
         let (phase, resource) = self.task_state(task).ok_or(Closed)?;
+        let answered = phase.submitted;
         match callback {
             Callback::Heartbeat => {
                 let interval = phase.heartbeat_seconds.and_then(|seconds| i64::try_from(seconds).ok());
                 phase.heartbeat_at_ms = interval.map(|seconds| now_ms + seconds * 1000);
             }
-            Callback::Success(result) => self.task_succeeded(task.frame, &resource, result),
-            Callback::Failure(failure) => self.task_failed(task.frame, "TaskFailed", &resource, failure),
+            Callback::Success(result) => {
+                self.started_if(!answered, task.frame, &resource);
+                self.task_succeeded(task.frame, &resource, result);
+            }
+            Callback::Failure(failure) => {
+                self.started_if(!answered, task.frame, &resource);
+                self.task_failed(task.frame, "TaskFailed", &resource, failure);
+            }
         }
         Ok(())
+    }
+
+    /// A worker may be quicker than the service that called it. That its task had started is known by then.
+    fn started_if(&mut self, unanswered: bool, number: u32, resource: &Resource) {
+        if unanswered {
+            self.emit(number, "TaskStarted", resource_details(resource));
+        }
     }
 
     /// A job ended.
@@ -103,7 +119,10 @@ impl Run {
                 let failure = if work_is_late {
                     Failure::new(names::TIMEOUT, "The task did not end within its TimeoutSeconds")
                 } else {
-                    Failure::new(names::HEARTBEAT_TIMEOUT, format!("No heartbeat came for {heartbeat} seconds"))
+                    Failure::new(
+                        names::HEARTBEAT_TIMEOUT,
+                        format!("No heartbeat came for {heartbeat} seconds"),
+                    )
                 };
                 if let Some((_, resource)) = self.task_state(task) {
                     self.task_failed(number, "TaskTimedOut", &resource, failure);

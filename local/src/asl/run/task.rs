@@ -42,14 +42,14 @@ impl Run {
             Ok(evaluated) => evaluated,
             Err(error) => return self.query_failed(number, error),
         };
-        let shown = match Payload::new(shown).within_limit(&format!(
-            "The size of the arguments of the state/task '{}'",
-            state.name
-        )) {
+        let shown = match Payload::new(shown)
+            .within_limit(&format!("The size of the arguments of the state/task '{}'", state.name))
+        {
             Ok(shown) => shown,
             Err(failure) => return self.state_failed(number, failure),
         };
-        let mut details = resource_details(&task.resource).with("region", self.region.clone()).payload(&shown);
+        let mut details =
+            resource_details(&task.resource).with("region", self.region.clone()).payload(&shown);
         if let Some(seconds) = timeout {
             details = details.with("timeoutInSeconds", seconds);
         }
@@ -99,7 +99,10 @@ impl Run {
         let shown = evaluate(Some(STAND_IN))?;
         let token = self.key.issue(TaskRef { execution: self.id, frame: number, event });
         let arguments = evaluate(Some(&token)).map_err(|error| QueryError {
-            message: format!("The value for the field '{}' could not be made with the task token.", error.field),
+            message: format!(
+                "The value for the field '{}' could not be made with the task token.",
+                error.field
+            ),
             field: error.field,
         })?;
         Ok((shown, arguments))
@@ -126,8 +129,11 @@ impl Run {
         match answer {
             Err(failure) => {
                 self.emit(number, "TaskStarted", resource_details(&resource));
-                let kind =
-                    if resource.pattern == Pattern::RequestResponse { "TaskFailed" } else { "TaskSubmitFailed" };
+                let kind = if resource.pattern == Pattern::RequestResponse {
+                    "TaskFailed"
+                } else {
+                    "TaskSubmitFailed"
+                };
                 self.task_failed(number, kind, &resource, failure);
             }
             Ok(answer) if resource.pattern == Pattern::RequestResponse => {
@@ -167,7 +173,13 @@ impl Run {
     }
 
     /// The task ended otherwise; `kind` is the event that says so.
-    pub(super) fn task_failed(&mut self, number: u32, kind: &'static str, resource: &Resource, failure: Failure) {
+    pub(super) fn task_failed(
+        &mut self,
+        number: u32,
+        kind: &'static str,
+        resource: &Resource,
+        failure: Failure,
+    ) {
         let failure = failure.cut();
         self.emit(number, kind, resource_details(resource).failure(&failure));
         self.cancel_job(number);
@@ -178,7 +190,9 @@ impl Run {
 
     /// If the frame waits for a job, the job is to be stopped.
     pub(super) fn cancel_job(&mut self, number: u32) {
-        let Some(Phase::Task(phase)) = self.frames.get(&number).map(|frame| &frame.body.phase) else { return };
+        let Some(Phase::Task(phase)) = self.frames.get(&number).map(|frame| &frame.body.phase) else {
+            return;
+        };
         let (event, submission) = (phase.event, phase.submission.clone());
         let task = TaskRef { execution: self.id, frame: number, event };
         if let Some(submission) = submission
@@ -190,5 +204,7 @@ impl Run {
 }
 
 pub(super) fn resource_details(resource: &Resource) -> Details {
-    Details::none().with("resourceType", resource.resource_type.as_str()).with("resource", resource.resource.as_str())
+    Details::none()
+        .with("resourceType", resource.resource_type.as_str())
+        .with("resource", resource.resource.as_str())
 }
