@@ -28,6 +28,12 @@ pub enum ConnectError {
     /// The server wants a login this client cannot do.
     #[error("the server asks for a login this client does not know ({0})")]
     Login(String),
+    /// Redshift wants its own digest.
+    #[error(
+        "the server asks for Redshift's SHA-256 digest, which this client does not know; \
+         give the user an md5 password (ALTER USER ... PASSWORD 'md5...'), or use temporary credentials"
+    )]
+    RedshiftDigest,
     /// The SCRAM exchange broke.
     #[error("the password was not accepted; check RSPASSWORD or PWD in the DSN")]
     Scram,

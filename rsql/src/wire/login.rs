@@ -86,8 +86,42 @@ async fn send_password(connection: &mut Connection, password: &[u8]) -> Result<(
 fn explain_unknown_login(error: WireError) -> ConnectError {
     match error {
         WireError::Io(error) if error.to_string().contains("authentication") => {
-            ConnectError::Login(error.to_string())
+            let text = error.to_string();
+            // Only Amazon's own drivers speak it, and its description is not published.
+            let redshift_digest = text.contains("13");
+            if redshift_digest { ConnectError::RedshiftDigest } else { ConnectError::Login(text) }
         }
         other => ConnectError::Wire(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use crate::target::{Asked, Target};
+    use crate::wire::Connection;
+
+    #[tokio::test]
+    async fn redshifts_own_login_is_refused_with_advice() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
+            stream.read_exact(&mut startup).unwrap();
+            let request = [b'R', 0, 0, 0, 20, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            stream.write_all(&request).unwrap();
+        });
+        let asked =
+            Asked { host: Some("127.0.0.1".into()), port: Some(port.to_string()), ..Asked::default() };
+        let environment = |name: &str| (name == "PGSSLMODE").then(|| "disable".to_owned());
+        let target = Target::resolve(&asked, &environment).unwrap();
+        let refused = Connection::open(&target).await.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("SHA-256 digest") && refused.contains("md5"), "{refused}");
+        server.join().unwrap();
     }
 }
