@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use rsqlflow_config::job::{JobFailure, JobRequest, JobSuccess};
+use rsqlflow_config::audit::Status;
+use rsqlflow_config::job::{JobError, JobFailure, JobRequest, JobSuccess};
 use rsqlflow_config::names;
 use tokio::sync::watch;
 
 use crate::classify::{Answer, Backoff, classify};
 use crate::outcome::Outcome;
+use crate::salvage::Addressee;
 
 /// The agent beats so many times within the time after which its host counts as lost.
 const BEATS: u32 = 3;
@@ -113,6 +115,40 @@ pub(crate) async fn report(client: &aws_sdk_sfn::Client, request: &JobRequest, o
                 backoff.pause().await;
             }
         }
+    }
+}
+
+/// So long a task is told that its request was refused; then it ends by its missing heartbeats.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Ends the task of a request that was not taken. Nothing is on disk: it does its best while the agent runs.
+pub(crate) async fn refuse(client: &aws_sdk_sfn::Client, addressee: &Addressee, message: String) {
+    let failure = JobFailure {
+        job_name: addressee.job_name.clone(),
+        status: Status::Failed,
+        exit_code: None,
+        attempt: 0,
+        log_stream: None,
+        message,
+    };
+    let mut backoff = Backoff::default();
+    let telling = async {
+        while let Err(error) = client
+            .send_task_failure()
+            .task_token(&addressee.task_token)
+            .error(JobError::InvalidRequest.as_str())
+            .cause(json(&failure))
+            .send()
+            .await
+        {
+            match classify(&error) {
+                Answer::Gone | Answer::Refused => return,
+                _ => backoff.pause().await,
+            }
+        }
+    };
+    if tokio::time::timeout(REFUSAL_PATIENCE, telling).await.is_err() {
+        tracing::warn!("a task could not be told that its request was refused");
     }
 }
 

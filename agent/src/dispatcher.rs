@@ -19,6 +19,7 @@ use crate::journal::{Entry, Journal, JournalError, StoredJob};
 use crate::outcome::{AttemptEnd, Outcome};
 use crate::process::ProcessMark;
 use crate::protocol::{Accepted, JobInfo};
+use crate::salvage::Addressee;
 
 /// When the agent stops, scripts are ended first; then their reports have so long.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +43,7 @@ pub enum SubmitError {
 
 enum Message {
     Submit { job: Box<StoredJob>, reply: oneshot::Sender<Result<Accepted, SubmitError>> },
+    Refused { addressee: Addressee, message: String },
     Launch { job: Box<StoredJob>, recovered: bool },
     Started { job_id: String, attempt: u32, process: ProcessMark, at: String },
     AttemptEnded { job_id: String, attempt: u32, end: AttemptEnd },
@@ -76,7 +78,11 @@ impl Handle {
         word: &str,
         ssm_command_id: Option<String>,
     ) -> Result<Accepted, SubmitError> {
-        let request = JobRequest::decode(word)?;
+        let request = JobRequest::decode(word).inspect_err(|error| {
+            if let Some(addressee) = crate::salvage::addressee(word) {
+                self.tell(Message::Refused { addressee, message: error.to_string() });
+            }
+        })?;
         let job = Box::new(StoredJob {
             job_id: job_id(&request.task_token),
             request,
@@ -119,6 +125,7 @@ impl Handle {
         self.tell(Message::Acknowledged { job_id: job_id.into(), entry });
     }
 
+    /// The job's task has ended: all is told, or the rest is left to the next start.
     pub(crate) fn settled(&self, job_id: &str) {
         self.tell(Message::Settled { job_id: job_id.into() });
     }
@@ -236,6 +243,10 @@ impl Dispatcher {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Submit { job, reply } => self.submit(job, reply),
+            Message::Refused { addressee, message } => {
+                let client = self.context.clients.sfn.clone();
+                self.jobs.spawn(async move { crate::callback::refuse(&client, &addressee, message).await });
+            }
             Message::Launch { job, recovered } => self.launch(*job, recovered),
             Message::Started { job_id, attempt, process, at } => {
                 if let Some(known) = self.known.get_mut(&job_id) {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use crate::attempt::{Attempt, Interrupts};
+use crate::attempt::{Attempt, Interrupt, Interrupts};
 use crate::classify::Backoff;
 use crate::context::Context;
 use crate::journal::{Entry, StoredAttempt, StoredJob};
@@ -74,7 +74,10 @@ impl Run {
         let outcome = match self.job.outcome.take() {
             Some(outcome) => outcome,
             None => {
-                let outcome = self.execute(&mut interrupts, recovered).await;
+                let Some(outcome) = self.execute(&mut interrupts, recovered).await else {
+                    self.context.dispatcher.settled(&self.job.job_id);
+                    return;
+                };
                 self.make_durable(&outcome).await;
                 outcome
             }
@@ -82,23 +85,25 @@ impl Run {
         self.report(outcome, &mut heart).await;
     }
 
-    /// Attempt after attempt, until one decides.
-    async fn execute(&mut self, interrupts: &mut Interrupts, recovered: bool) -> Outcome {
+    /// Attempt after attempt, until one decides. `None` where the agent stops between two: the next start goes on.
+    async fn execute(&mut self, interrupts: &mut Interrupts, recovered: bool) -> Option<Outcome> {
         if recovered && let Some(outcome) = self.take_over().await {
-            return outcome;
+            return Some(outcome);
         }
         loop {
             let last = self.job.attempts.last().map_or(0, |last| last.attempt);
-            if last > 0 && !self.pause(interrupts).await {
-                return self.give_up(last, interrupts);
+            if last > 0 {
+                self.pause(interrupts).await;
             }
-            if interrupts.now().is_some() {
-                return self.give_up(last, interrupts);
+            match interrupts.now() {
+                Some(Interrupt::Gone) => return Some(Outcome { attempt: last, end: Interrupt::Gone.end() }),
+                Some(Interrupt::Stopping) => return None,
+                None => {}
             }
             let number = last + 1;
             let running = match Attempt::start(&self.context, &self.job.job_id, &self.job.request, number) {
                 Ok(running) => running,
-                Err(end) => return Outcome { attempt: last, end },
+                Err(end) => return Some(Outcome { attempt: last, end }),
             };
             let started_at = rsqlflow_config::time::now();
             self.context.dispatcher.started(
@@ -124,7 +129,7 @@ impl Run {
                 attempt.ended = Some(end.clone());
             }
             if !self.another_follows(number, &end) {
-                return Outcome { attempt: number, end };
+                return Some(Outcome { attempt: number, end });
             }
             tracing::info!(attempt = number, error = ?end.error, "the attempt failed; another will follow");
             self.context.dispatcher.attempt_ended(&self.job.job_id, number, end);
@@ -165,9 +170,9 @@ impl Run {
         retryable && self.job.request.retry.is_some_and(|retry| number < retry.max_attempts)
     }
 
-    /// Waits for the time of the next attempt. False when there shall be none.
-    async fn pause(&self, interrupts: &mut Interrupts) -> bool {
-        let Some(retry) = self.job.request.retry else { return true };
+    /// Waits for the time of the next attempt, or for an interrupt.
+    async fn pause(&self, interrupts: &mut Interrupts) {
+        let Some(retry) = self.job.request.retry else { return };
         let ended = self.job.attempts.len();
         let factor = retry.backoff_rate.powi(i32::try_from(ended.saturating_sub(1)).unwrap_or(i32::MAX));
         let seconds = f64::from(retry.interval_seconds) * factor;
@@ -176,14 +181,9 @@ impl Run {
             Duration::from_secs_f64(seconds.min(f64::from(rsqlflow_config::run::TIMEOUT_SECONDS_MAX)));
         tokio::select! {
             biased;
-            _ = interrupts.next() => false,
-            () = tokio::time::sleep(pause) => true,
+            _ = interrupts.next() => {}
+            () = tokio::time::sleep(pause) => {}
         }
-    }
-
-    fn give_up(&self, attempt: u32, interrupts: &Interrupts) -> Outcome {
-        let interrupt = interrupts.now().unwrap_or(crate::attempt::Interrupt::Stopping);
-        Outcome { attempt, end: interrupt.end() }
     }
 
     fn record(&self, attempt: u32, outcome: Option<&Outcome>) {
@@ -202,6 +202,7 @@ impl Run {
             position,
             task_token: request.task_token.clone(),
             secret_id: request.secret_id.clone(),
+            created: position > 0,
         };
         self.shippers.spawn(shipper.run(ended).in_current_span());
     }

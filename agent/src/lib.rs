@@ -15,6 +15,7 @@
 //! | `classify` | which answers of AWS are final |
 //! | `secrets`, `redact` | credentials for scripts, and how they stay out of what leaves the host |
 //! | [`protocol`], `socket`, [`client`] | the Unix socket |
+//! | `salvage` | whom to tell that a request is not one |
 //!
 //! The agent speaks to AWS through the SDK clients it is given and knows nothing of what answers them.
 
@@ -36,6 +37,7 @@ mod outcome;
 mod process;
 pub mod protocol;
 mod redact;
+mod salvage;
 mod script;
 mod secrets;
 mod socket;

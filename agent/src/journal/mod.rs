@@ -96,6 +96,9 @@ impl Journal {
         let connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
+        // Tokens that are forgotten are overwritten.
+        connection.pragma_update(None, "secure_delete", true)?;
+        connection.set_prepared_statement_cache_capacity(32);
         connection.execute_batch(SCHEMA)?;
         Ok(Self { writer: Writer::start(connection)? })
     }

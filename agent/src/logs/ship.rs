@@ -5,6 +5,9 @@
 //! come twice but never not at all. Faults of the service hold up the shipper and nothing else: it tries until the
 //! service takes the events, and reads on only then, which bounds what it holds.
 //!
+//! A script may empty its own output (`echo x > /dev/stderr` does, where that is a file): shipping then begins with the
+//! file again.
+//!
 //! A script that prints nothing costs no call: the stream is created with the first event.
 
 use std::fs::File;
@@ -39,18 +42,14 @@ pub(crate) struct Shipper {
     pub position: u64,
     pub task_token: String,
     pub secret_id: String,
+    /// Whether the stream is known to be there.
+    pub created: bool,
 }
 
 impl Shipper {
     /// Ships until the script has ended and its file is drained.
     pub(crate) async fn run(mut self, mut ended: watch::Receiver<bool>) {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) => {
-                tracing::warn!(job_id = self.job_id, attempt = self.attempt, %error, "no log file to ship");
-                return;
-            }
-        };
+        let Some(file) = self.open().await else { return };
         let mut lines = Lines::new(self.redactor(), self.position);
         let mut read = self.position;
         loop {
@@ -69,6 +68,22 @@ impl Shipper {
         self.say_what_was_not_shipped(&file, read).await;
     }
 
+    async fn open(&self) -> Option<File> {
+        let mut backoff = Backoff::default();
+        loop {
+            match File::open(&self.path) {
+                Ok(file) => return Some(file),
+                Err(error) => {
+                    tracing::warn!(job_id = self.job_id, attempt = self.attempt, %error, "the log file cannot be opened");
+                    if error.kind() == std::io::ErrorKind::NotFound {
+                        return None;
+                    }
+                    backoff.pause().await;
+                }
+            }
+        }
+    }
+
     /// Ships what the file holds beyond `read`; answers how far it got.
     async fn pass(&mut self, file: &File, lines: &mut Lines, mut read: u64, last: bool) -> u64 {
         let limit = match self.context.config.log_limit_bytes {
@@ -76,6 +91,10 @@ impl Shipper {
             limit => limit,
         };
         let length = file.metadata().map_or(0, |data| data.len());
+        if length < read {
+            *lines = Lines::new(self.redactor(), 0);
+            (read, self.position) = (0, 0);
+        }
         if read >= length.min(limit) && !last {
             return read;
         }
@@ -143,8 +162,9 @@ impl Shipper {
             // Cannot fail: text and time are set.
             inputs.extend(InputLogEvent::builder().timestamp(event.timestamp).message(event.text).build());
         }
-        if self.position == 0 {
+        if !self.created {
             self.create_stream().await;
+            self.created = true;
         }
         let client = &self.context.clients.logs;
         let mut backoff = Backoff::default();

@@ -1,5 +1,13 @@
 //! The agent with real scripts against a fake AWS.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests and what they share; clippy sees only the tests themselves as such"
+)]
+
+mod binary;
 mod ends;
 mod fake_aws;
 mod output;

@@ -41,6 +41,19 @@ async fn binary_output_becomes_text() {
 }
 
 #[tokio::test]
+async fn a_script_that_empties_its_output_is_still_heard() {
+    let world = World::new().await;
+    let go = world.dir.path().join("go");
+    let wait = format!("while ! [ -e {} ]; do sleep 0.05; done", go.display());
+    world.script("job.sh", &format!("echo a long first line; {wait}; echo x > /dev/stderr; echo y"));
+    world.submit(&world.request("job.sh")).await;
+    world.aws.call("PutLogEvents", 1).await;
+    std::fs::write(go, "").unwrap();
+    world.settled().await;
+    assert_eq!(world.events(), ["a long first line", "x", "y"]);
+}
+
+#[tokio::test]
 async fn a_line_of_50_mb_is_cut_and_says_so() {
     let world = World::new().await;
     let told = world.run("head -c 52428800 /dev/zero | tr '\\0' x; echo; echo after").await;

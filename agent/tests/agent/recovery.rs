@@ -61,6 +61,23 @@ async fn a_script_that_outlived_its_agent_is_ended_and_its_host_counts_as_lost()
 }
 
 #[tokio::test]
+async fn a_job_that_waits_for_its_next_attempt_goes_on_with_the_next_agent() {
+    let mut world = World::new().await;
+    world.script("job.sh", "echo $ATTEMPT; [ $ATTEMPT = 2 ]");
+    let mut request = world.request("job.sh");
+    request.retry =
+        Some(rsqlflow_config::workflow::Retry { max_attempts: 3, interval_seconds: 1, backoff_rate: 1.0 });
+    world.submit(&request).await;
+    world.aws.call("PutLogEvents", 1).await;
+    world.shutdown().await;
+    assert!(told(&world.aws).is_empty());
+    world.start().await;
+    let Told::Success(success) = world.told().await else { panic!("failed") };
+    assert_eq!(success.attempt, 2);
+    assert_eq!(world.final_audit().await["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn one_data_directory_has_one_agent() {
     let world = World::new().await;
     let error = rsqlflow_agent::Agent::start(world.config.clone(), &world.aws.clients()).await.unwrap_err();

@@ -86,7 +86,7 @@ async fn scripts_that_cannot_run_fail_at_once_and_say_why() {
     world.script("nointerpreter.sh", "#!/opt/missing/bash -x\n");
     world.script("binary.sh", "\u{7f}ELF");
     let secretly = world.script("unreadable.sh", "true");
-    std::fs::set_permissions(&secretly, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&secretly, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let mut scripts = vec![
         "missing.sh",
         "dir",
@@ -143,6 +143,10 @@ async fn what_is_no_request_is_refused_without_its_values() {
     let error = world.agent().submit(&request.encode(), None).await.unwrap_err().to_string();
     assert!(error.contains("leaves the scripts directory") && !error.contains("very-secret"), "{error}");
     assert!(world.agent().submit("%", None).await.is_err());
+    // Whoever waits for it is told, since the token could be made out.
+    let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+    assert_eq!((error.as_str(), failure.job_name.as_str()), ("Rsql.InvalidRequest", "x.sh"));
+    assert!(failure.message.contains("leaves the scripts directory"), "{}", failure.message);
 }
 
 #[tokio::test]

@@ -99,8 +99,16 @@ async fn tokens_and_passwords_show_nowhere() {
         let text = body.to_string();
         assert!(!text.contains(TOKEN) && !text.contains("s3cr3t"), "{}: {text}", call.action);
     }
-    // On disk the token is only in the journal, and no longer there either.
+    // On disk the token is only in the journal, and with the job settled no longer there either.
     let journal = world.config.data_dir.join("journal.db");
+    let database = rusqlite::Connection::open(&journal).unwrap();
+    until("the request to be forgotten", || {
+        let kept: u32 = database
+            .query_row("select count(*) from jobs where request is not null", [], |row| row.get(0))
+            .unwrap();
+        (kept == 0).then_some(())
+    })
+    .await;
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(journal).unwrap().permissions().mode() & 0o777, 0o600);
 }
