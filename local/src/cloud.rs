@@ -4,9 +4,11 @@
 //! asked for, the endpoint when [`LocalCloud::serve`] is called. Step Functions is registered from outside, because
 //! it is built on the services here.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::connector::LocalConnector;
@@ -17,17 +19,39 @@ use crate::endpoint::{self, EndpointError, Serving};
 use crate::logs::Logs;
 use crate::place::Place;
 use crate::registry::Services;
+use crate::secrets::Secrets;
 use crate::service::{AwsError, Service};
+use crate::sns::Sns;
 use crate::ssm::Ssm;
 use crate::store::{Store, StoreError};
+use crate::sts::Sts;
+use crate::warehouse::Warehouse;
 
-/// What a local cloud is opened with.
-#[derive(Debug, Default)]
+/// AWS promises deletion "within a few days" for DynamoDB and 72 hours for logs; an hour is prompt.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// What a local cloud is opened with. `Debug` shows the names of secrets only.
+#[derive(Default)]
 pub struct CloudOptions {
     /// Region and account of every ARN.
     pub place: Place,
+    /// Secrets from the settings: name to secret string.
+    pub secrets: BTreeMap<String, String>,
+    /// Under this name the private warehouse's connection is a secret; reading it starts the warehouse. A configured
+    /// secret of the same name goes first.
+    pub warehouse_secret: Option<String>,
     /// What time it is.
     pub clock: Clock,
+}
+
+impl std::fmt::Debug for CloudOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CloudOptions")
+            .field("place", &self.place)
+            .field("secrets", &self.secrets.keys())
+            .field("warehouse_secret", &self.warehouse_secret)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the embedded default did not start.
@@ -55,6 +79,10 @@ pub struct LocalCloud {
     dynamodb: Arc<DynamoDb>,
     ssm: Arc<Ssm>,
     logs: Arc<Logs>,
+    secrets: Arc<Secrets>,
+    sns: Arc<Sns>,
+    warehouse: Arc<Warehouse>,
+    sweeper: tokio::task::JoinHandle<()>,
 }
 
 impl LocalCloud {
@@ -77,14 +105,47 @@ impl LocalCloud {
         let dynamodb = Arc::new(DynamoDb::open(&dynamodb_path, &place).map_err(CloudError::DynamoDb)?);
         services.register(dynamodb.clone());
 
-        let ssm =
-            Arc::new(Ssm::open(store.clone(), options.clock.clone(), data_dir.path().join("ssm")).await?);
+        let clock = options.clock;
+        let scratch = data_dir.path().join("ssm");
+        let ssm = Arc::new(Ssm::open(store.clone(), clock.clone(), scratch).await?);
         services.register(ssm.clone());
-
-        let logs = Arc::new(Logs::open(store.clone(), options.clock.clone(), place.clone()).await?);
+        let logs = Arc::new(Logs::open(store.clone(), clock.clone(), place.clone()).await?);
         services.register(logs.clone());
+        let sns = Arc::new(Sns::open(store.clone(), clock.clone(), place.clone()).await?);
+        services.register(sns.clone());
+        services.register(Arc::new(Sts::new(place.clone())));
 
-        Ok(Self { data_dir, place, clock: options.clock, credentials, store, services, dynamodb, ssm, logs })
+        let warehouse = Arc::new(Warehouse::new(data_dir.path()));
+        let secrets = Secrets::open(store.clone(), clock.clone(), place.clone(), options.secrets).await?;
+        let secrets = Arc::new(secrets);
+        if let Some(name) = options.warehouse_secret {
+            secrets.provide(name, warehouse.clone());
+        }
+        services.register(secrets.clone());
+
+        let sweeper = tokio::spawn(sweep(dynamodb.clone(), ssm.clone(), logs.clone()));
+        Ok(Self {
+            data_dir,
+            place,
+            clock,
+            credentials,
+            store,
+            services,
+            dynamodb,
+            ssm,
+            logs,
+            secrets,
+            sns,
+            warehouse,
+            sweeper,
+        })
+    }
+
+    /// Stops what runs beside the services: the private warehouse, if it was started. Stop a served endpoint first.
+    pub async fn close(self) {
+        if let Err(error) = self.warehouse.stop().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the warehouse was not stopped");
+        }
     }
 
     /// The data directory, absolute.
@@ -150,5 +211,42 @@ impl LocalCloud {
     /// CloudWatch Logs.
     pub fn logs(&self) -> &Arc<Logs> {
         &self.logs
+    }
+
+    /// Secrets Manager.
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
+    }
+
+    /// SNS, to read what was published and to be told of it.
+    pub fn sns(&self) -> &Arc<Sns> {
+        &self.sns
+    }
+
+    /// The private warehouse.
+    pub fn warehouse(&self) -> &Arc<Warehouse> {
+        &self.warehouse
+    }
+}
+
+impl Drop for LocalCloud {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+    }
+}
+
+/// Deletes what has had its time, now and every hour.
+async fn sweep(dynamodb: Arc<DynamoDb>, ssm: Arc<Ssm>, logs: Arc<Logs>) {
+    let mut hourly = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        hourly.tick().await;
+        if let Err(error) = dynamodb.sweep_expired().await {
+            tracing::warn!(%error, "expired items were not deleted");
+        }
+        for swept in [ssm.sweep().await, logs.sweep().await] {
+            if let Err(error) = swept {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old records were not deleted");
+            }
+        }
     }
 }

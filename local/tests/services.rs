@@ -7,3 +7,20 @@ mod cli;
 mod door;
 #[cfg(test)]
 mod sdk;
+#[cfg(test)]
+mod warehouse;
+
+/// Waits until `check` gives something, at most ten seconds.
+#[cfg(test)]
+async fn eventually<T, F: Future<Output = Option<T>>>(mut check: impl FnMut() -> F) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap()
+}

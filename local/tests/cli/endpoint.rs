@@ -89,3 +89,55 @@ async fn an_endpoint_is_found_while_it_is_served() {
     drop(served.cloud);
     assert_eq!(discover(&data_dir), None);
 }
+
+#[tokio::test]
+async fn the_query_services_by_hand() {
+    let Some(served) = served().await else { return };
+    let identity = served.json(&["sts", "get-caller-identity"]).await;
+    assert_eq!(identity["Account"], "000000000000");
+
+    let topic = served.json(&["sns", "create-topic", "--name=alerts"]).await;
+    let arn = topic["TopicArn"].as_str().unwrap();
+    let text = "run 1 failed: <a & b>";
+    let sent =
+        served.json(&["sns", "publish", "--topic-arn", arn, "--subject=Failed", "--message", text]).await;
+    assert!(sent["MessageId"].is_string());
+    let kept = served.cloud.sns().messages(Some(arn), 10).await.unwrap();
+    assert_eq!((kept[0].message.as_str(), kept[0].subject.as_deref()), (text, Some("Failed")));
+
+    let email = ["--protocol=email", "--notification-endpoint=ops@example.com"];
+    served.json(&[&["sns", "subscribe", "--topic-arn", arn], &email[..]].concat()).await;
+    let listed = served.json(&["sns", "list-subscriptions-by-topic", "--topic-arn", arn]).await;
+    assert_eq!(listed["Subscriptions"][0]["Endpoint"], "ops@example.com");
+    let attributes = served.json(&["sns", "get-topic-attributes", "--topic-arn", arn]).await;
+    assert_eq!(attributes["Attributes"]["SubscriptionsConfirmed"], "1");
+    assert_eq!(served.json(&["sns", "list-topics"]).await["Topics"], json!([{ "TopicArn": arn }]));
+
+    let other = arn.replace("alerts", "other");
+    let error = served.error(&["sns", "publish", "--topic-arn", &other, "--message=x"]).await;
+    assert!(error.contains("(NotFound)"), "{error}");
+    let output = served.aws_as("not-the-secret", &["sns", "list-topics"]).await;
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("(SignatureDoesNotMatch)"), "{error}");
+}
+
+#[tokio::test]
+async fn logs_and_secrets_by_hand() {
+    let Some(served) = served().await else { return };
+    let group = "--log-group-name=/ops/rsql-logs";
+    let stream = "--log-stream-name=run/job/1";
+    served.json(&["logs", "create-log-group", group]).await;
+    served.json(&["logs", "create-log-stream", group, stream]).await;
+    let now = chrono::Utc::now().timestamp_millis();
+    let event = format!("timestamp={now},message=hello");
+    served.json(&["logs", "put-log-events", group, stream, "--log-events", &event]).await;
+    let read = served.json(&["logs", "get-log-events", group, stream]).await;
+    assert_eq!(read["events"][0]["message"], "hello");
+    // This command pages on its own, as `aws logs tail` does.
+    let found = served.json(&["logs", "filter-log-events", group, "--filter-pattern=hello"]).await;
+    assert_eq!(found["events"][0]["logStreamName"], "run/job/1");
+
+    served.json(&["secretsmanager", "create-secret", "--name=s", "--secret-string=x"]).await;
+    let got = served.json(&["secretsmanager", "get-secret-value", "--secret-id=s"]).await;
+    assert_eq!(got["SecretString"], "x");
+}

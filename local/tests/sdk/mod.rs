@@ -1,6 +1,8 @@
 //! The Rust SDK through the in-process connector.
 
 mod dynamodb;
+mod logs;
+mod secrets;
 mod ssm;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -33,18 +35,4 @@ pub(crate) async fn config(cloud: &LocalCloud) -> SdkConfig {
         .http_client(cloud.connector())
         .load()
         .await
-}
-
-/// Waits until `check` gives something, at most ten seconds.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut check: impl FnMut() -> F) -> T {
-    tokio::time::timeout(std::time::Duration::from_secs(10), async {
-        loop {
-            if let Some(found) = check().await {
-                return found;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    })
-    .await
-    .unwrap()
 }

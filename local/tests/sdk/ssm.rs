@@ -9,7 +9,7 @@ use rsqlflow_local::cloud::{CloudOptions, LocalCloud};
 use rsqlflow_local::ssm::{CommandHost, CommandOutcome, HostCommand, RUN_SCRIPT, RUN_SHELL_SCRIPT, Running};
 use tokio::sync::mpsc;
 
-use super::eventually;
+use crate::eventually;
 
 const HOST: &str = "mi-0123456789abcdef0";
 
