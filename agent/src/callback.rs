@@ -44,15 +44,21 @@ pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, 
     loop {
         timer.tick().await;
         let mut backoff = Backoff::up_to(BEAT_BACKOFF_MAX.min(every));
-        while let Err(error) = client.send_task_heartbeat().task_token(&request.task_token).send().await {
+        loop {
+            // A connection that hangs must not cost the beats after it.
+            let beat = client.send_task_heartbeat().task_token(&request.task_token).send();
+            let error = match tokio::time::timeout(every, beat).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    tracing::warn!("a heartbeat was not answered in time; trying again");
+                    continue;
+                }
+            };
             match classify(&error) {
                 Answer::Gone => {
-                    tracing::info!(
-                        workflow_execution_id = request.workflow_execution_id,
-                        job_name = request.job_name,
-                        code = error.code().unwrap_or_default(),
-                        "nobody waits for the job any more"
-                    );
+                    let code = error.code().unwrap_or_default();
+                    tracing::info!(code, "nobody waits for the job any more");
                     gone.send_replace(true);
                     return;
                 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_cloudwatchlogs::types::InputLogEvent;
+use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
 use tokio::sync::watch;
 
 use super::batch::{Batch, Event};
@@ -178,10 +178,11 @@ impl Shipper {
                 .await;
             match result {
                 Ok(answer) => {
-                    if let Some(rejected) = answer.rejected_log_events_info() {
+                    let rejected = answer.rejected_log_events_info().map_or(0, |info| rejected(info, count));
+                    if rejected > 0 {
                         tracing::warn!(
                             job_id = self.job_id,
-                            ?rejected,
+                            rejected,
                             count,
                             "CloudWatch Logs rejected log events as too old or too new"
                         );
@@ -235,5 +236,28 @@ impl Shipper {
                 }
             }
         }
+    }
+}
+
+/// How many of `count` events the service left out: those up to an index are too old, those from one on too new.
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_RejectedLogEventsInfo.html>
+fn rejected(info: &RejectedLogEventsInfo, count: usize) -> usize {
+    let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
+    let old = index(info.too_old_log_event_end_index()).max(index(info.expired_log_event_end_index()));
+    let new = index(info.too_new_log_event_start_index()).map_or(0, |start| count.saturating_sub(start));
+    (old.unwrap_or(0) + new).min(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejected_events_are_counted() {
+        let info = RejectedLogEventsInfo::builder();
+        assert_eq!(rejected(&info.clone().build(), 10), 0);
+        let info = info.too_old_log_event_end_index(2).expired_log_event_end_index(3);
+        assert_eq!(rejected(&info.clone().build(), 10), 3);
+        assert_eq!(rejected(&info.too_new_log_event_start_index(9).build(), 10), 4);
     }
 }
