@@ -6,9 +6,9 @@
 
 mod clients;
 mod embedded;
+mod host;
+mod pace;
 mod provision;
-
-use std::time::Duration;
 
 use rsqlflow_config::settings::{self, Settings};
 use rsqlflow_local::endpoint::{Endpoint, discover};
@@ -19,6 +19,7 @@ use crate::error::CliError;
 
 pub(crate) use clients::Clients;
 pub(crate) use embedded::{Embedded, Need};
+pub(crate) use pace::Pace;
 
 /// The way to the AWS API.
 pub(crate) struct Backend {
@@ -36,17 +37,6 @@ enum Place {
     Up { endpoint: String, data_dir: String },
     /// This process.
     Here { embedded: Box<Embedded>, data_dir: String },
-}
-
-/// How often to look at a run that goes on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    /// The first pause.
-    pub(crate) first: Duration,
-    /// The longest pause, while nothing happens.
-    pub(crate) most: Duration,
-    /// How long the backend may be out of reach before that ends the wait.
-    pub(crate) patience: Duration,
 }
 
 impl Backend {
@@ -91,16 +81,10 @@ impl Backend {
 
     /// How often to look at a run that goes on.
     pub(crate) fn pace(&self) -> Pace {
-        let (first, most, patience) = match self.place {
-            // DescribeExecution and its kin are throttled per account, and the network may go away for a while.
-            Place::Aws(_) => (2_000, 2_000, 600_000),
-            Place::Up { .. } => (20, 500, 15_000),
-            Place::Here { .. } => (10, 250, 0),
-        };
-        Pace {
-            first: Duration::from_millis(first),
-            most: Duration::from_millis(most),
-            patience: Duration::from_millis(patience),
+        match &self.place {
+            Place::Aws(_) => Pace::aws(),
+            Place::Up { .. } => Pace::up(),
+            Place::Here { embedded, .. } => Pace::here(embedded.changes()),
         }
     }
 

@@ -1,13 +1,25 @@
 //! The embedded default in this process, for as long as a command needs it.
 //!
 //! Looking at records takes the services alone. Carrying runs ([`Need::Runs`]) takes the States Language engine and
-//! the agent as well, and with them every run that was under way goes on.
+//! the agent as well, and with them every run that was under way goes on: what a process that was killed left is
+//! taken up by the next one that opens the directory for runs, whichever command that is.
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
 use aws_sdk_sfn::config::SharedHttpClient;
+use rsqlflow_agent::AgentConfig;
 use rsqlflow_config::settings::Settings;
+use rsqlflow_local::clock::Clock;
 use rsqlflow_local::cloud::{CloudOptions, LocalCloud};
+use rsqlflow_local::endpoint::{Endpoint, Serving};
 use rsqlflow_local::place::Place;
+use rsqlflow_local::stepfunctions::{StatusChange, StepFunctions};
+use tokio::sync::broadcast::Receiver;
 
+use super::host::Host;
 use super::{Clients, clients, provision};
 use crate::context::Context;
 use crate::error::CliError;
@@ -25,6 +37,14 @@ pub(crate) enum Need {
 pub(crate) struct Embedded {
     cloud: LocalCloud,
     settings: Settings,
+    runtime: Option<Runtime>,
+}
+
+/// What carries runs.
+struct Runtime {
+    step_functions: Arc<StepFunctions>,
+    host: Arc<Host>,
+    serving: Option<Serving>,
 }
 
 impl Embedded {
@@ -38,22 +58,110 @@ impl Embedded {
         let cloud = LocalCloud::open(&context.data_dir, options)
             .await
             .map_err(CliError::embedded("cannot open the embedded default"))?;
-        let embedded = Self { cloud, settings };
+        let mut embedded = Self { cloud, settings, runtime: None };
         let clients = embedded.clients();
         provision::make_tables(&clients, &embedded.settings).await?;
         if need == Need::Runs {
-            provision::make_runtime(&clients, &embedded.settings).await?;
+            embedded.carry(&clients).await?;
         }
         Ok(embedded)
     }
 
-    /// SDK clients on the connector of this process.
-    pub(crate) fn clients(&self) -> Clients {
-        let key = self.cloud.credentials();
-        let http = SharedHttpClient::new(self.cloud.connector());
-        Clients::new(&clients::local(&self.settings, &key.access_key_id, &key.secret_access_key, http))
+    /// Starts what carries runs: Step Functions, then the agent that reports to it, then the runs themselves.
+    async fn carry(&mut self, clients: &Clients) -> Result<(), CliError> {
+        let failed = || CliError::embedded("cannot open Step Functions");
+        let cloud = &self.cloud;
+        let step_functions = StepFunctions::open(
+            cloud.store().clone(),
+            cloud.place().clone(),
+            cloud.services().clone(),
+            Clock::system(),
+        )
+        .await
+        .map_err(failed())?;
+        cloud.register(step_functions.clone());
+        provision::make_runtime(clients, &self.settings).await?;
+        let config = AgentConfig::from_settings(&self.settings, self.agent_dir());
+        let host = Host::start(config, &self.settings, &rsqlflow_agent::Clients::new(&self.sdk_config()))
+            .await
+            .map_err(CliError::embedded("cannot start the agent"))?;
+        cloud.ssm().attach(host.clone()).await.map_err(CliError::embedded("cannot attach the agent"))?;
+        let resumed = step_functions.resume().await.map_err(failed())?;
+        if resumed > 0 {
+            tracing::info!(executions = resumed, "going on with executions that were running");
+        }
+        self.runtime = Some(Runtime { step_functions, host, serving: None });
+        Ok(())
     }
 
-    /// Ends it.
-    pub(crate) async fn close(self) {}
+    fn agent_dir(&self) -> PathBuf {
+        let set = &self.settings.agent.data_dir;
+        if set.as_os_str().is_empty() { self.cloud.data_dir().join("agent") } else { set.clone() }
+    }
+
+    /// Serves the endpoint, for other commands and for the `aws` command line.
+    ///
+    /// # Errors
+    /// When `local.listen` is not a loopback address, or is taken.
+    pub(crate) async fn serve(&mut self) -> Result<Endpoint, CliError> {
+        let listen = &self.settings.local.listen;
+        let address: SocketAddr =
+            listen.parse().map_err(CliError::embedded("local.listen is not ADDRESS:PORT"))?;
+        let serving =
+            self.cloud.serve(address).await.map_err(CliError::embedded("cannot serve the endpoint"))?;
+        let endpoint = serving.endpoint().clone();
+        if let Some(runtime) = &mut self.runtime {
+            runtime.serving = Some(serving);
+        }
+        Ok(endpoint)
+    }
+
+    /// The data directory.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.cloud.data_dir()
+    }
+
+    /// What the warehouse is, for people; an address without its password.
+    pub(crate) fn warehouse(&self) -> String {
+        let url = &self.settings.local.warehouse.url;
+        match url.rsplit_once('@') {
+            Some((_, place)) => place.into(),
+            None if url.is_empty() => "a private PostgreSQL cluster in the data directory".into(),
+            None => url.clone(),
+        }
+    }
+
+    /// SDK clients on the connector of this process.
+    pub(crate) fn clients(&self) -> Clients {
+        Clients::new(&self.sdk_config())
+    }
+
+    fn sdk_config(&self) -> SdkConfig {
+        let key = self.cloud.credentials();
+        let http = SharedHttpClient::new(self.cloud.connector());
+        clients::local(&self.settings, &key.access_key_id, &key.secret_access_key, http)
+    }
+
+    /// How many jobs the agent has that are not settled.
+    pub(crate) async fn unsettled_jobs(&self) -> usize {
+        match &self.runtime {
+            Some(runtime) => runtime.host.jobs().await,
+            None => 0,
+        }
+    }
+
+    /// Every beginning and end of an execution from now on, where runs are carried.
+    pub(super) fn changes(&self) -> Option<Receiver<StatusChange>> {
+        self.runtime.as_ref().map(|runtime| runtime.step_functions.subscribe())
+    }
+
+    /// Ends it: the endpoint first, then the agent and the scripts it runs.
+    pub(crate) async fn close(self) {
+        let Some(runtime) = self.runtime else { return };
+        if let Some(serving) = runtime.serving {
+            serving.stop().await;
+        }
+        self.cloud.ssm().detach(&self.settings.host);
+        runtime.host.shutdown().await;
+    }
 }

@@ -41,6 +41,7 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
         });
         streams
     };
+    let mut pace = backend.pace();
     let mut quiet_since: Option<Instant> = None;
     loop {
         let settled = records.settled();
@@ -62,7 +63,7 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
             context.note("no rsqlflow up is running, so this run stands still; it goes on with: rsqlflow up");
             return Ok(Exit::Ok);
         }
-        tokio::time::sleep(backend.pace().most).await;
+        pace.long_pause().await;
         records = wait::records(backend, &args.run).await?;
     }
 }

@@ -1,13 +1,81 @@
-//! `rsqlflow up`: the embedded default in the foreground.
+//! `rsqlflow up`: the embedded default in the foreground, until Ctrl-C or SIGTERM.
+//!
+//! What it prints on standard output when it is ready is all that it prints there.
 
+use rsqlflow_config::settings::Backend as Kind;
+use rsqlflow_local::endpoint::Endpoint;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::backend::{Embedded, Need};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use rsqlflow_config::settings::Backend as Kind;
+use crate::screen::{Tone, print, tell};
 
 pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     if context.settings.backend == Kind::Aws {
         return Err(CliError::NotLocal { command: "up" });
     }
-    Ok(Exit::Failed)
+    // From here on a signal is noticed, even before there is anything to stop.
+    let mut terminate = signal(SignalKind::terminate())?;
+    context.note(&format!("backend: local ({})", context.shown_data_dir()));
+    if !context.settings.scripts_dir.is_dir() {
+        warn(context, &format!("there is no scripts directory {}", context.settings.scripts_dir.display()));
+    }
+    let mut embedded = Embedded::open(context, Need::Runs).await?;
+    let endpoint = embedded.serve().await?;
+    ready(context, &embedded, &endpoint)?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    let jobs = embedded.unsettled_jobs().await;
+    if jobs > 0 {
+        context.note(&format!("stopping; ending the scripts of {jobs} jobs that are not settled"));
+    } else {
+        context.note("stopping");
+    }
+    tokio::select! {
+        () = embedded.close() => {}
+        _ = tokio::signal::ctrl_c() => tell("left at once; the next `rsqlflow up` cleans up"),
+    }
+    Ok(Exit::Ok)
+}
+
+fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<(), CliError> {
+    let scripts = context.settings.scripts_dir.display().to_string();
+    let data_dir = embedded.data_dir().display().to_string();
+    let warehouse = embedded.warehouse();
+    if context.json {
+        // One line, because whoever starts this waits for it.
+        let line = json!({
+            "endpoint": endpoint.url,
+            "region": endpoint.region,
+            "data_dir": data_dir,
+            "scripts_dir": scripts,
+            "host": context.settings.host,
+            "warehouse": warehouse,
+            "pid": endpoint.pid,
+        });
+        print(&format!("{line}\n"))?;
+    } else {
+        let name = |name: &str| context.out.paint(Tone::Faint, &format!("{name:<10}"));
+        print(&format!(
+            "{}{}\n{}{data_dir}\n{}{scripts}\n{}{warehouse}\n",
+            name("endpoint"),
+            context.out.paint(Tone::Strong, &endpoint.url),
+            name("data"),
+            name("scripts"),
+            name("warehouse"),
+        ))?;
+        context.note(
+            "ready; in another shell: rsqlflow run WORKFLOW, or eval \"$(rsqlflow env)\"; Ctrl-C stops",
+        );
+    }
+    Ok(())
+}
+
+fn warn(context: &Context, text: &str) {
+    tell(&format!("{} {text}", context.err.paint(Tone::Busy, "warning:")));
 }

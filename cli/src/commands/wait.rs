@@ -54,10 +54,9 @@ pub(super) async fn until_settled(
     run_id: &str,
     reporter: &mut Reporter,
 ) -> Result<Records, CliError> {
-    let pace = backend.pace();
+    let mut pace = backend.pace();
     let audit = backend.audit();
     let mut records = self::records(backend, run_id).await?;
-    let mut pause = pace.first;
     let mut ended: Option<Instant> = None;
     let mut out_of_reach: Option<Instant> = None;
     loop {
@@ -71,17 +70,18 @@ pub(super) async fn until_settled(
                 return Ok(records);
             }
         }
-        tokio::time::sleep(pause).await;
+        if out_of_reach.is_some() {
+            pace.long_pause().await;
+        } else {
+            pace.pause().await;
+        }
         match look(&audit, run_id).await {
             Ok(Some(now)) if now != records => {
                 records = now;
-                pause = pace.first;
+                pace.quicken();
                 out_of_reach = None;
             }
-            Ok(_) => {
-                pause = pause.mul_f64(1.3).min(pace.most);
-                out_of_reach = None;
-            }
+            Ok(_) => out_of_reach = None,
             Err(error @ TriggerError::Aws { unreachable: true, .. }) => {
                 let since = *out_of_reach.get_or_insert_with(|| {
                     reporter.say("the backend is out of reach; still trying");
@@ -90,7 +90,6 @@ pub(super) async fn until_settled(
                 if since.elapsed() >= pace.patience {
                     return Err(error.into());
                 }
-                pause = pace.most;
             }
             Err(error) => return Err(error.into()),
         }
