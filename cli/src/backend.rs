@@ -10,9 +10,14 @@ mod host;
 mod pace;
 mod provision;
 
-use rsqlflow_config::settings::{self, Settings};
+use std::time::Duration;
+
+use aws_sdk_sfn::types::ExecutionStatus;
+use rsqlflow_config::settings::{self, Settings, StateMachines};
 use rsqlflow_local::endpoint::{Endpoint, discover};
 use rsqlflow_trigger::{Audit, Items, Trigger, TriggerSettings};
+
+use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -20,6 +25,9 @@ use crate::error::CliError;
 pub(crate) use clients::Clients;
 pub(crate) use embedded::{Embedded, Need};
 pub(crate) use pace::Pace;
+
+/// How long a data directory may be in use by a process that serves nothing.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The way to the AWS API.
 pub(crate) struct Backend {
@@ -51,13 +59,24 @@ impl Backend {
             let (clients, description) = clients::aws(&settings).await;
             return Ok(Self { clients, place: Place::Aws(description), settings });
         }
-        if let Some(up) = discover(&context.data_dir) {
-            let clients = clients::endpoint(&settings, &up);
-            return Ok(Self { clients, place: Place::Up { endpoint: up.url, data_dir }, settings });
+        let deadline = Instant::now() + IN_USE_PATIENCE;
+        loop {
+            if let Some(up) = discover(&context.data_dir) {
+                let clients = clients::endpoint(&settings, &up);
+                return Ok(Self { clients, place: Place::Up { endpoint: up.url, data_dir }, settings });
+            }
+            match Embedded::open(context, need).await {
+                Ok(embedded) => {
+                    let (clients, embedded) = (embedded.clients(), Box::new(embedded));
+                    return Ok(Self { clients, place: Place::Here { embedded, data_dir }, settings });
+                }
+                // A short command that is about to end, or an `up` that is about to serve.
+                Err(CliError::InUse { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let embedded = Box::new(Embedded::open(context, need).await?);
-        let clients = embedded.clients();
-        Ok(Self { clients, place: Place::Here { embedded, data_dir }, settings })
     }
 
     /// Clients of an `rsqlflow up`.
@@ -77,6 +96,34 @@ impl Backend {
     /// Whether runs go on only as long as this process does.
     pub(crate) fn carries_runs(&self) -> bool {
         matches!(self.place, Place::Here { .. })
+    }
+
+    /// Lets other commands reach what this process carries, for as long as it does.
+    ///
+    /// # Errors
+    /// When the endpoint cannot be served.
+    pub(crate) async fn serve(&mut self) -> Result<(), CliError> {
+        match &mut self.place {
+            Place::Aws(_) | Place::Up { .. } => Ok(()),
+            Place::Here { embedded, .. } => embedded.serve().await.map(|_| ()),
+        }
+    }
+
+    /// The runs that are under way.
+    ///
+    /// # Errors
+    /// Step Functions'.
+    pub(crate) async fn running(&self) -> Result<Vec<String>, CliError> {
+        let listed = self
+            .clients
+            .sfn
+            .list_executions()
+            .state_machine_arn(self.state_machines().master)
+            .status_filter(ExecutionStatus::Running)
+            .send()
+            .await
+            .map_err(CliError::aws("listing the executions"))?;
+        Ok(listed.executions.into_iter().map(|execution| execution.name).collect())
     }
 
     /// How often to look at a run that goes on.
@@ -102,10 +149,7 @@ impl Backend {
     /// What starts and cancels runs.
     pub(crate) fn trigger(&self) -> Trigger {
         let settings = &self.settings;
-        let machines = match settings.backend {
-            settings::Backend::Aws => settings.state_machines.clone(),
-            settings::Backend::Local => provision::state_machine_arns(&settings.region),
-        };
+        let machines = self.state_machines();
         Trigger::new(
             self.clients.dynamodb.clone(),
             self.clients.sfn.clone(),
@@ -123,11 +167,22 @@ impl Backend {
         )
     }
 
+    fn state_machines(&self) -> StateMachines {
+        match self.settings.backend {
+            settings::Backend::Aws => self.settings.state_machines.clone(),
+            settings::Backend::Local => provision::state_machine_arns(&self.settings.region),
+        }
+    }
+
     /// Ends what was opened for the command. A process that ends without it loses nothing.
     pub(crate) async fn close(self) {
         match self.place {
             Place::Aws(_) | Place::Up { .. } => {}
-            Place::Here { embedded, .. } => embedded.close().await,
+            Place::Here { embedded, .. } => tokio::select! {
+                () = embedded.close() => {}
+                // Whoever is in a hurry; the next process cleans up.
+                _ = tokio::signal::ctrl_c() => {}
+            },
         }
     }
 }

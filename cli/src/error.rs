@@ -74,6 +74,14 @@ pub(crate) enum CliError {
         /// The command.
         command: &'static str,
     },
+    /// Another process uses the data directory and serves nothing.
+    #[error("{} is in use by process {pid}", .data_dir.display())]
+    InUse {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The process.
+        pid: String,
+    },
     /// The embedded default did not start, or did not do what it should.
     #[error("{what}: {source}")]
     Embedded {
@@ -139,7 +147,7 @@ impl CliError {
             | Self::UnknownJob { .. }
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
-            Self::NotUp { .. } | Self::Embedded { .. } => Exit::Unreachable,
+            Self::NotUp { .. } | Self::InUse { .. } | Self::Embedded { .. } => Exit::Unreachable,
             Self::Aws { unreachable, .. } => if_unreachable(*unreachable),
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Output(_) => Exit::Failed,
@@ -155,6 +163,7 @@ impl CliError {
             Self::UnknownRun { .. } => Some("rsqlflow runs".into()),
             Self::UnknownJob { run, .. } => Some(format!("rsqlflow status {run}")),
             Self::NotUp { .. } => Some("rsqlflow up".into()),
+            Self::InUse { .. } => Some("wait for that process, or use another --data-dir".into()),
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
             Self::ReadFile { .. } | Self::Embedded { .. } | Self::Aws { .. } | Self::Output(_) => None,

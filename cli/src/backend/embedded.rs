@@ -13,7 +13,8 @@ use aws_sdk_sfn::config::SharedHttpClient;
 use rsqlflow_agent::AgentConfig;
 use rsqlflow_config::settings::Settings;
 use rsqlflow_local::clock::Clock;
-use rsqlflow_local::cloud::{CloudOptions, LocalCloud};
+use rsqlflow_local::cloud::{CloudError, CloudOptions, LocalCloud};
+use rsqlflow_local::data_dir::DataDirError;
 use rsqlflow_local::endpoint::{Endpoint, Serving};
 use rsqlflow_local::place::Place;
 use rsqlflow_local::stepfunctions::{StatusChange, StepFunctions};
@@ -55,9 +56,10 @@ impl Embedded {
     pub(crate) async fn open(context: &Context, need: Need) -> Result<Self, CliError> {
         let settings = context.settings.clone();
         let options = CloudOptions { place: Place::in_region(&settings.region), ..CloudOptions::default() };
-        let cloud = LocalCloud::open(&context.data_dir, options)
-            .await
-            .map_err(CliError::embedded("cannot open the embedded default"))?;
+        let cloud = LocalCloud::open(&context.data_dir, options).await.map_err(|error| match error {
+            CloudError::DataDir(DataDirError::InUse { path, pid }) => CliError::InUse { data_dir: path, pid },
+            error => CliError::embedded("cannot open the embedded default")(error),
+        })?;
         let mut embedded = Self { cloud, settings, runtime: None };
         let clients = embedded.clients();
         provision::make_tables(&clients, &embedded.settings).await?;

@@ -24,6 +24,8 @@ pub(super) async fn cancel(context: &Context, args: CancelArgs) -> Result<Exit, 
         // What this process carries ends with it, so it stays until the scripts have ended.
         let mut reporter = Reporter::new(context.err);
         wait::until_settled(context, &backend, run_id, &mut reporter).await?;
+        drop(reporter);
+        wait::until_idle(context, &backend).await?;
     } else {
         context.note(&format!(
             "its scripts are told within {} s; look with: rsqlflow status {run_id}",

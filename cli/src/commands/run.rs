@@ -18,8 +18,15 @@ use crate::screen::{print, tell};
 use crate::view;
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
-    let backend = context.backend_told(Need::Runs).await?;
+    let mut backend = context.backend_told(Need::Runs).await?;
+    // So that status, logs and cancel work in another shell while this process carries the run.
+    if let Err(error) = backend.serve().await {
+        tracing::warn!(%error, "other commands cannot reach this run");
+    }
     let ended = carried(context, &backend, args).await;
+    if backend.carries_runs() {
+        wait::until_idle(context, &backend).await?;
+    }
     backend.close().await;
     ended
 }

@@ -96,6 +96,28 @@ pub(super) async fn until_settled(
     }
 }
 
+/// Waits until this process carries no run any more: not those that an earlier process left and this one has taken up,
+/// nor those that other commands have started here. Ctrl-C leaves them.
+pub(super) async fn until_idle(context: &Context, backend: &Backend) -> Result<(), CliError> {
+    let mut pace = backend.pace();
+    let mut told = false;
+    loop {
+        let running = backend.running().await?;
+        let Some(first) = running.first() else { return Ok(()) };
+        if !std::mem::replace(&mut told, true) {
+            let others =
+                if running.len() > 1 { format!(" and {} more", running.len() - 1) } else { String::new() };
+            context.note(&format!(
+                "run {first}{others} is carried here too; waiting for its end. Ctrl-C leaves it"
+            ));
+        }
+        tokio::select! {
+            () = pace.pause() => {}
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        }
+    }
+}
+
 /// A cancelled run's scripts learn of it with their next heartbeat and get their grace.
 fn late_records(context: &Context, records: &Records) -> Duration {
     match records.run.execution_status {
