@@ -9,6 +9,7 @@ mod embedded;
 mod host;
 mod pace;
 mod provision;
+mod secrets;
 
 use std::time::Duration;
 

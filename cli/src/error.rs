@@ -17,6 +17,9 @@ pub(crate) enum CliError {
     /// The settings do not hold.
     #[error("{0}")]
     Settings(#[source] SettingsError),
+    /// `local.warehouse.url` is not one. Without any of it: it has a password.
+    #[error("local.warehouse.url {0}; write postgres://user:password@host:port/dbname")]
+    WarehouseUrl(&'static str),
     /// A config file cannot be read.
     #[error("cannot read {file}: {source}")]
     ReadFile {
@@ -140,6 +143,7 @@ impl CliError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Settings(_)
+            | Self::WarehouseUrl(_)
             | Self::ReadFile { .. }
             | Self::InvalidFiles { .. }
             | Self::UnknownWorkflow { .. }
@@ -157,7 +161,9 @@ impl CliError {
     /// What to type next, where that is known.
     pub(crate) fn next(&self) -> Option<String> {
         match self {
-            Self::Settings(_) => Some("rsqlflow config defaults    prints every setting".into()),
+            Self::Settings(_) | Self::WarehouseUrl(_) => {
+                Some("rsqlflow config defaults    prints every setting".into())
+            }
             Self::InvalidFiles { .. } => Some("rsqlflow config schema    prints what a file may have".into()),
             Self::UnknownWorkflow { .. } => Some("rsqlflow config list".into()),
             Self::UnknownRun { .. } => Some("rsqlflow runs".into()),

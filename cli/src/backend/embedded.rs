@@ -21,6 +21,7 @@ use rsqlflow_local::stepfunctions::{StatusChange, StepFunctions};
 use tokio::sync::broadcast::Receiver;
 
 use super::host::Host;
+use super::secrets::secrets;
 use super::{Clients, clients, provision};
 use crate::context::Context;
 use crate::error::CliError;
@@ -55,7 +56,13 @@ impl Embedded {
     /// When another process uses the directory, or it cannot be read or written.
     pub(crate) async fn open(context: &Context, need: Need) -> Result<Self, CliError> {
         let settings = context.settings.clone();
-        let options = CloudOptions { place: Place::in_region(&settings.region), ..CloudOptions::default() };
+        let secrets = secrets(&settings)?;
+        let options = CloudOptions {
+            place: Place::in_region(&settings.region),
+            secrets: secrets.known,
+            warehouse_secret: secrets.private_warehouse,
+            clock: Clock::system(),
+        };
         let cloud = LocalCloud::open(&context.data_dir, options).await.map_err(|error| match error {
             CloudError::DataDir(DataDirError::InUse { path, pid }) => CliError::InUse { data_dir: path, pid },
             error => CliError::embedded("cannot open the embedded default")(error),
@@ -157,13 +164,15 @@ impl Embedded {
         self.runtime.as_ref().map(|runtime| runtime.step_functions.subscribe())
     }
 
-    /// Ends it: the endpoint first, then the agent and the scripts it runs.
+    /// Ends it: the endpoint first, then the agent and the scripts it runs, then the warehouse they use.
     pub(crate) async fn close(self) {
-        let Some(runtime) = self.runtime else { return };
-        if let Some(serving) = runtime.serving {
-            serving.stop().await;
+        if let Some(runtime) = self.runtime {
+            if let Some(serving) = runtime.serving {
+                serving.stop().await;
+            }
+            self.cloud.ssm().detach(&self.settings.host);
+            runtime.host.shutdown().await;
         }
-        self.cloud.ssm().detach(&self.settings.host);
-        runtime.host.shutdown().await;
+        self.cloud.close().await;
     }
 }
