@@ -83,7 +83,19 @@ pub enum Command {
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
-pub struct DemoArgs {}
+pub struct DemoArgs {
+    /// How much data: 1 is about a gigabyte of source files, 0.01 takes seconds
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.01, value_parser = scale_factor)]
+    pub scale_factor: f64,
+}
+
+/// A scale factor of TPC-H that a demo can have.
+fn scale_factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if (0.001..=100.0).contains(&factor) => Ok(factor),
+        _ => Err("must be a number from 0.001 to 100".into()),
+    }
+}
 
 /// What to do with config items.
 #[derive(Debug, Subcommand)]

@@ -94,6 +94,11 @@ impl Backend {
         }
     }
 
+    /// Whether it leads to this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        !matches!(self.place, Place::Aws(_))
+    }
+
     /// Whether runs go on only as long as this process does.
     pub(crate) fn carries_runs(&self) -> bool {
         matches!(self.place, Place::Here { .. })

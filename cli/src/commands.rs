@@ -7,11 +7,11 @@ mod config;
 mod env;
 mod files;
 mod logs;
-mod run;
+pub(crate) mod run;
 mod runs;
 mod status;
 mod up;
-mod wait;
+pub(crate) mod wait;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;

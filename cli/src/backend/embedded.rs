@@ -90,7 +90,10 @@ impl Embedded {
         .map_err(failed())?;
         cloud.register(step_functions.clone());
         provision::make_runtime(clients, &self.settings).await?;
-        let config = AgentConfig::from_settings(&self.settings, self.agent_dir());
+        let mut config = AgentConfig::from_settings(&self.settings, self.agent_dir());
+        // Where rsql finds what a script's COPY reads from S3.
+        let s3 = cloud.data_dir().join("s3").display().to_string();
+        config.environment.entry("RSQL_S3_ROOT".into()).or_insert(s3);
         let host = Host::start(config, &self.settings, &rsqlflow_agent::Clients::new(&self.sdk_config()))
             .await
             .map_err(CliError::embedded("cannot start the agent"))?;

@@ -65,7 +65,7 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
 
 /// Shows progress until the run has ended, then the summary. Ctrl-C cancels a run that this process carries, and
 /// otherwise only stops the showing.
-pub(super) async fn watch(context: &Context, backend: &Backend, run_id: &str) -> Result<Exit, CliError> {
+pub(crate) async fn watch(context: &Context, backend: &Backend, run_id: &str) -> Result<Exit, CliError> {
     let mut reporter = Reporter::new(context.err);
     let waited = tokio::select! {
         records = wait::until_settled(context, backend, run_id, &mut reporter) => Some(records?),

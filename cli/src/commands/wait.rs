@@ -26,7 +26,7 @@ const RUNS_TO_COMPARE: usize = 200;
 ///
 /// # Errors
 /// [`CliError::UnknownRun`] with the nearest one.
-pub(super) async fn records(backend: &Backend, run_id: &str) -> Result<Records, CliError> {
+pub(crate) async fn records(backend: &Backend, run_id: &str) -> Result<Records, CliError> {
     let audit = backend.audit();
     match look(&audit, run_id).await? {
         Some(records) => Ok(records),

@@ -1,0 +1,79 @@
+//! A look at the loaded tables, with the `rsql` that the scripts use.
+
+use std::process::Stdio;
+
+use rsqlflow_config::settings::Secret;
+use tokio::process::Command;
+
+use crate::backend::Backend;
+use crate::error::CliError;
+
+const COUNTS: &str = "\
+select 'retail.dim_customer' as \"table\", count(*) as rows from retail.dim_customer union all \
+select 'retail.dim_part', count(*) from retail.dim_part union all \
+select 'retail.fact_sales', count(*) from retail.fact_sales union all \
+select 'staging.customer', count(*) from staging.customer union all \
+select 'staging.lineitem', count(*) from staging.lineitem union all \
+select 'staging.orders', count(*) from staging.orders union all \
+select 'staging.part', count(*) from staging.part order by 1";
+
+/// The warehouse, as its secret describes it.
+pub(super) struct Warehouse {
+    secret: Secret,
+}
+
+impl Warehouse {
+    /// Waits until the warehouse is up, which is when its secret can be had.
+    pub(super) async fn find(backend: &Backend, secret_id: &str) -> Result<Self, CliError> {
+        let value = backend
+            .clients
+            .secrets
+            .get_secret_value()
+            .secret_id(secret_id)
+            .send()
+            .await
+            .map_err(CliError::aws("starting the warehouse"))?;
+        let text = value.secret_string.unwrap_or_default();
+        // serde's message could quote the password.
+        let secret = serde_json::from_str::<WarehouseSecret>(&text)
+            .map_err(|_| CliError::embedded("reading the warehouse's secret")("it does not describe a warehouse"))?;
+        Ok(Self { secret: secret.into() })
+    }
+
+    /// Where it is, without its password.
+    pub(super) fn description(&self) -> String {
+        let Secret { host, port, username, dbname, .. } = &self.secret;
+        format!("PostgreSQL at {host}:{port}, database {dbname}, user {username}")
+    }
+
+    /// How many rows each table has.
+    pub(super) async fn counts(&self) -> Result<String, CliError> {
+        let rsql = std::env::current_exe()?.with_file_name("rsql");
+        let Secret { host, port, username, password, dbname } = &self.secret;
+        let output = Command::new(rsql)
+            .args(["-h", host, "-p", &port.to_string(), "-U", username, "-d", dbname, "-c", COUNTS])
+            .env("RSPASSWORD", password)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .await?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// The secret as it is stored, with members that are of no interest here.
+#[derive(serde::Deserialize)]
+struct WarehouseSecret {
+    host: String,
+    port: u16,
+    username: String,
+    password: String,
+    dbname: String,
+}
+
+impl From<WarehouseSecret> for Secret {
+    fn from(secret: WarehouseSecret) -> Self {
+        let WarehouseSecret { host, port, username, password, dbname } = secret;
+        Self { host, port, username, password, dbname }
+    }
+}
