@@ -86,7 +86,7 @@ impl Context {
             .iter()
             .filter_map(|name| std::env::var(name).ok())
             .find(|name| !name.is_empty())
-            .unwrap_or_else(|| "unknown".into());
+            .unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
         format!("cli:{name}")
     }
 

@@ -62,7 +62,8 @@ async fn shown(context: &Context, backend: &Backend, args: &DemoArgs) -> Result<
     step("Scripts and config item");
     let place = scripts::unpack(&context.settings.scripts_dir)?;
     tell(&format!("  {place}"));
-    let workflow = validate::workflow_from_text(ITEM).map_err(CliError::embedded("reading the demo's item"))?;
+    let workflow =
+        validate::workflow_from_text(ITEM).map_err(CliError::embedded("reading the demo's item"))?;
     backend.items().put(&workflow).await?;
     tell(&format!("  workflow {} in table {}", workflow.workflow_id, context.settings.tables.config));
 
@@ -101,7 +102,14 @@ fn audit(context: &Context, records: &Records) -> String {
     let tables = &context.settings.tables;
     let mut page = format!("{}\n", tables.workflow_audit);
     page.push_str(&context.out.table(
-        &["workflow_execution_id", "workflow_id", "execution_status", "execution_start_ts", "execution_end_ts", "started_by"],
+        &[
+            "workflow_execution_id",
+            "workflow_id",
+            "execution_status",
+            "execution_start_ts",
+            "execution_end_ts",
+            "started_by",
+        ],
         vec![vec![
             plain(&run.workflow_execution_id),
             plain(&run.workflow_id),
@@ -125,7 +133,16 @@ fn audit(context: &Context, records: &Records) -> String {
         ]
     });
     page.push_str(&context.out.table(
-        &["job_name", "execution_status", "execution_start_ts", "execution_end_ts", "exit_code", "attempt", "instance_id", "ssm_command_id"],
+        &[
+            "job_name",
+            "execution_status",
+            "execution_start_ts",
+            "execution_end_ts",
+            "exit_code",
+            "attempt",
+            "instance_id",
+            "ssm_command_id",
+        ],
         rows.collect(),
     ));
     page

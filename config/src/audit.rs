@@ -126,7 +126,7 @@ pub struct JobAudit {
     /// Signal that ended the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// Number of the last attempt, from 1.
+    /// Number of the last attempt, from 1; 0 where none has started.
     pub attempt: u32,
     /// The stable error code, for instance `Rsql.ExitCode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -118,9 +118,9 @@ pub struct Warehouse {
     pub url: String,
 }
 
-/// A secret as Redshift's are kept: the connection and its password.
+/// A secret as Redshift's are kept: the connection and its password. A stored secret may have more members
+/// (`engine`, `masterarn`); a settings file may not.
 #[derive(Clone, serde::Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Secret {
     /// Host name or address.
     pub host: String,
@@ -206,6 +206,7 @@ impl Settings {
                 set_from_environment(&mut table, &name, key, &value, &mut problems);
             }
         }
+        unknown_secret_keys(&table, &mut problems);
         if !problems.is_empty() {
             return Err(SettingsError::Problems(problems));
         }
@@ -282,6 +283,19 @@ fn lay_over(base: &mut Table, over: Table, path: &str, origin: &str, problems: &
     }
 }
 
+/// The keys of secrets are ours even though their names are the operator's.
+fn unknown_secret_keys(table: &Table, problems: &mut Vec<String>) {
+    const KNOWN: [&str; 5] = ["host", "port", "username", "password", "dbname"];
+    let secrets = table.get("local").and_then(|local| local.get("secrets")).and_then(Value::as_table);
+    for (name, secret) in secrets.into_iter().flatten() {
+        for key in
+            secret.as_table().into_iter().flat_map(Table::keys).filter(|key| !KNOWN.contains(&key.as_str()))
+        {
+            problems.push(format!("local.secrets.{name}.{key}: {}", unknown_key(key, &KNOWN)));
+        }
+    }
+}
+
 /// Finds the setting whose path in capitals with `_` between is `key`. Variables that name no setting are left alone:
 /// jobs carry `RSQLFLOW_...` variables that are not settings.
 fn set_from_environment(
@@ -352,6 +366,7 @@ mod tests {
         )
         .unwrap_err();
         insta::assert_snapshot!(error);
+        assert!(load("[local.secrets.x]\npasword = 'p'", &[]).unwrap_err().contains("`password`"));
         assert!(load("backend = 'aws'", &[]).unwrap_err().contains("state_machines.master"));
         let error = load("[local.warehouse]\nurl = 'postgres://u:secret@h' oops", &[]).unwrap_err();
         assert!(error.contains("line 2") && !error.contains("secret"), "{error}");

@@ -32,7 +32,11 @@ pub(super) fn unpack(scripts_dir: &Path) -> io::Result<String> {
         }
     }
     let dir = dir.display();
-    Ok(if written == 0 { format!("the scripts are in {dir}") } else { format!("{written} scripts written to {dir}") })
+    Ok(if written == 0 {
+        format!("the scripts are in {dir}")
+    } else {
+        format!("{written} scripts written to {dir}")
+    })
 }
 
 #[cfg(test)]

@@ -35,9 +35,10 @@ impl Warehouse {
             .map_err(CliError::aws("starting the warehouse"))?;
         let text = value.secret_string.unwrap_or_default();
         // serde's message could quote the password.
-        let secret = serde_json::from_str::<WarehouseSecret>(&text)
-            .map_err(|_| CliError::embedded("reading the warehouse's secret")("it does not describe a warehouse"))?;
-        Ok(Self { secret: secret.into() })
+        let secret = serde_json::from_str(&text).map_err(|_| {
+            CliError::embedded("reading the warehouse's secret")("it does not describe a warehouse")
+        })?;
+        Ok(Self { secret })
     }
 
     /// Where it is, without its password.
@@ -58,22 +59,5 @@ impl Warehouse {
             .output()
             .await?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
-/// The secret as it is stored, with members that are of no interest here.
-#[derive(serde::Deserialize)]
-struct WarehouseSecret {
-    host: String,
-    port: u16,
-    username: String,
-    password: String,
-    dbname: String,
-}
-
-impl From<WarehouseSecret> for Secret {
-    fn from(secret: WarehouseSecret) -> Self {
-        let WarehouseSecret { host, port, username, password, dbname } = secret;
-        Self { host, port, username, password, dbname }
     }
 }

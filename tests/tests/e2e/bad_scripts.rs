@@ -18,8 +18,8 @@ fn a_script_that_cannot_be_run_fails_its_job() {
     for (script, code, says) in [
         ("missing.sh", "Rsql.ScriptNotFound", "missing.sh"),
         ("folder.sh", "Rsql.ScriptNotFound", "directory"),
-        ("link.sh", "Rsql.ScriptNotFound", "outside"),
-        ("dos.sh", "Rsql.NotStarted", "no-such-shell"),
+        ("link.sh", "Rsql.ScriptNotFound", "leads out of"),
+        ("dos.sh", "Rsql.NotStarted", "DOS line ends"),
     ] {
         let id = script.replace('.', "-");
         site.put(&json!({"workflow_id": id, "workflow_stages": [
