@@ -59,6 +59,15 @@ impl Store {
     /// # Errors
     /// SQLite's, when the file cannot be opened or is not a database.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_observed(path, |_| {})
+    }
+
+    /// The same, and `committed` sees the database after every transaction that may have written: how tests take a
+    /// picture of each instant at which the process could die.
+    pub(crate) fn open_observed(
+        path: &Path,
+        committed: impl FnMut(&Connection) + Send + 'static,
+    ) -> Result<Self, StoreError> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -68,7 +77,7 @@ impl Store {
         let counter = Arc::clone(&flushes);
         std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || run(connection, queue, &counter))
+            .spawn(move || run(connection, queue, &counter, committed))
             .map_err(|error| StoreError::Commit(error.to_string()))?;
         Ok(Self { jobs, flushes })
     }
@@ -156,7 +165,12 @@ impl Store {
     }
 }
 
-fn run(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<(Need, Job)>, flushes: &AtomicU64) {
+fn run(
+    mut connection: Connection,
+    mut queue: mpsc::UnboundedReceiver<(Need, Job)>,
+    flushes: &AtomicU64,
+    mut observer: impl FnMut(&Connection),
+) {
     let mut full = None;
     while let Some(first) = queue.blocking_recv() {
         let mut batch = vec![first];
@@ -187,6 +201,9 @@ fn run(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<(Need, Job
         };
         if want_full && committed.is_ok() {
             flushes.fetch_add(1, Ordering::Relaxed);
+        }
+        if need > Need::Read && committed.is_ok() {
+            observer(&connection);
         }
         for done in after {
             done(committed.clone());

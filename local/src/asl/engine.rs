@@ -1,11 +1,12 @@
 //! All running executions of a process: who they are, how to reach them, and how to take them up after a restart.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rusqlite::OptionalExtension as _;
 use tokio::sync::{broadcast, watch};
+use tokio::task::AbortHandle;
 
 use super::actor::{Actor, Handle};
 use super::definition::Definition;
@@ -51,12 +52,19 @@ pub(crate) struct Engine {
     pub(crate) key: TokenKey,
     region: String,
     next_id: AtomicI64,
-    actors: Mutex<HashMap<i64, Handle>>,
+    actors: Mutex<HashMap<i64, Running>>,
+    /// Nothing is to begin any more.
+    stopping: AtomicBool,
     definitions: Mutex<HashMap<i64, Arc<Definition>>>,
     changes: broadcast::Sender<StatusChange>,
     /// Changes whenever an execution is there to be spoken to.
     begun: watch::Sender<()>,
     executions: OnceLock<Weak<dyn Executions>>,
+}
+
+struct Running {
+    handle: Handle,
+    task: AbortHandle,
 }
 
 /// Status changes a slow subscriber may lag behind before it misses some.
@@ -92,6 +100,7 @@ impl Engine {
             region,
             next_id: AtomicI64::new(last_id + 1),
             actors: Mutex::default(),
+            stopping: AtomicBool::new(false),
             definitions: Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
             begun: watch::channel(()).0,
@@ -142,20 +151,34 @@ impl Engine {
     fn live(self: &Arc<Self>, run: Run, effects: Vec<Effect>) {
         let id = run.id;
         let (actor, handle) = Actor::new(Arc::clone(self), run);
-        self.actors().insert(id, handle);
+        let mut actors = self.actors();
+        if self.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let task = tokio::spawn(actor.live(effects)).abort_handle();
+        actors.insert(id, Running { handle, task });
+        drop(actors);
         self.begun.send_replace(());
-        tokio::spawn(actor.live(effects));
+    }
+
+    /// Lets go of every execution, as the end of the process would. They are taken up again from disk.
+    pub(crate) fn shut_down(&self) {
+        let mut actors = self.actors();
+        self.stopping.store(true, Ordering::Relaxed);
+        for (_, running) in actors.drain() {
+            running.task.abort();
+        }
     }
 
     pub(crate) fn handle(&self, id: i64) -> Option<Handle> {
-        self.actors().get(&id).cloned()
+        self.actors().get(&id).map(|running| running.handle.clone())
     }
 
     pub(super) fn forget(&self, id: i64) {
         self.actors().remove(&id);
     }
 
-    fn actors(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Handle>> {
+    fn actors(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Running>> {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

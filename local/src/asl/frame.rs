@@ -28,7 +28,7 @@ pub(crate) struct Frame {
     pub(crate) items: Option<Payload>,
     /// Branches or iterations now running.
     pub(crate) children: Vec<u32>,
-    /// Whether there is a row of it.
+    /// Whether there are rows of it.
     pub(crate) on_disk: bool,
     /// Variables assigned since it was last written.
     pub(crate) assigned: Vec<String>,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::StepFunctions;
-use super::machines::next_page;
+use super::machines::{next_page, page};
 use super::names::{check_arn, check_name, no_execution, page_size};
 use crate::asl::actor::{Message, Refusal};
 use crate::asl::failure::Failure;
@@ -245,7 +245,7 @@ impl StepFunctions {
             })
             .await?;
         let more = next_page(&mut executions, size, skip);
-        Ok(json!({ "executions": executions, "nextToken": more }))
+        Ok(page("executions", executions, more))
     }
 
     async fn execution(&self, arn: &str) -> Result<Known, AwsError> {

@@ -2,9 +2,10 @@
 
 use rusqlite::params;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::StepFunctions;
+use super::machines::page;
 use super::names::page_size;
 use crate::asl::{history, journal};
 use crate::service::AwsError;
@@ -67,6 +68,6 @@ impl StepFunctions {
         events.truncate(size);
         let next =
             events.last().filter(|_| more).and_then(|event| event["id"].as_u64()).map(|id| id.to_string());
-        Ok(json!({ "events": events, "nextToken": next }))
+        Ok(page("events", events, next))
     }
 }

@@ -207,14 +207,17 @@ impl StepFunctions {
                         [arn],
                         |row| {
                             let machine: String = row.get(0)?;
-                            Ok(json!({
+                            let mut answer = json!({
                                 "name": machine.rsplit(':').next(),
                                 "stateMachineArn": machine,
                                 "roleArn": row.get::<_, String>(1)?,
                                 "definition": row.get::<_, String>(2)?,
                                 "updateDate": epoch_seconds(row.get(3)?),
-                                "revisionId": row.get::<_, Option<String>>(4)?,
-                            }))
+                            });
+                            if let Some(revision) = row.get::<_, Option<String>>(4)? {
+                                answer["revisionId"] = json!(revision);
+                            }
+                            Ok(answer)
                         },
                     )
                     .optional()
@@ -246,7 +249,7 @@ impl StepFunctions {
             })
             .await?;
         let more = next_page(&mut machines, size, skip);
-        Ok(json!({ "stateMachines": machines, "nextToken": more }))
+        Ok(page("stateMachines", machines, more))
     }
 
     pub(super) async fn machine(&self, arn: &str) -> Result<Machine, AwsError> {
@@ -353,6 +356,16 @@ fn keep_definition(tx: &Transaction<'_>, text: &str) -> rusqlite::Result<i64> {
     let digest = Sha256::digest(text.as_bytes()).to_vec();
     tx.execute("insert or ignore into sfn_definition (sha256, body) values (?1, ?2)", params![digest, text])?;
     tx.query_row("select id from sfn_definition where sha256 = ?1", [digest], |row| row.get(0))
+}
+
+/// An answer with a list; `nextToken` is there only when there is more.
+pub(super) fn page(name: &str, entries: Vec<Value>, more: Option<String>) -> Value {
+    let mut answer = Map::new();
+    answer.insert(name.to_owned(), Value::Array(entries));
+    if let Some(more) = more {
+        answer.insert("nextToken".into(), json!(more));
+    }
+    Value::Object(answer)
 }
 
 /// Cuts a page that was read with one entry too many, and says where the next one begins.

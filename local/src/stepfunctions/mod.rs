@@ -85,6 +85,12 @@ impl StepFunctions {
         self.engine.subscribe()
     }
 
+    /// Lets go of every execution, as the end of the process would: none moves on, all are taken up again when the
+    /// store is opened next. For a process that opens a data directory and goes on after closing it.
+    pub fn shut_down(&self) {
+        self.engine.shut_down();
+    }
+
     fn now(&self) -> i64 {
         self.engine.time.now()
     }

@@ -27,8 +27,12 @@ pub(super) fn check(start_at: Option<&str>, states: &Map<String, Value>, around:
     let mut can_end = false;
     for (name, state) in states {
         let at = format!("{at}/{name}");
-        for (place, target) in targets(state) {
+        let targets = targets(state);
+        // A state that leads nowhere is reported as such, not as the lack of an end.
+        can_end |= targets.is_empty();
+        for (place, target) in targets {
             if !states.contains_key(target) {
+                can_end = true;
                 let field = place.rsplit('/').next().unwrap_or_default();
                 around.issues.target(&format!("{at}/{place}"), format!("Missing '{field}' target: {target}"));
             }

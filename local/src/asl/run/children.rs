@@ -104,6 +104,7 @@ impl Run {
         self.step.writes.push(Write::Result { frame: number, position, output: cell });
         if let Some(frame) = self.frames.get_mut(&number) {
             frame.results.insert(position, output);
+            frame.on_disk = true;
         }
     }
 

@@ -37,6 +37,7 @@ impl Run {
         self.step.writes.push(Write::Items { frame: number, items: cell });
         if let Some(frame) = self.frames.get_mut(&number) {
             frame.items = Some(items);
+            frame.on_disk = true;
         }
         self.set_phase(number, Phase::Map(MapPhase { started_event, total, max_concurrency, tolerance }));
         self.work.push_front(Work::Fill { frame: number });

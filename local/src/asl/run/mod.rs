@@ -440,3 +440,6 @@ impl Run {
 fn whole(value: &Value, least: u64) -> Option<u64> {
     value.as_u64().filter(|number| (least..=limits::SECONDS).contains(number))
 }
+
+#[cfg(test)]
+mod tests;

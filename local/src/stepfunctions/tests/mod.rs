@@ -1,8 +1,10 @@
 //! What the tests of Step Functions share: a world with services that follow a script and a time that can be moved.
 
+mod api;
 mod callbacks;
 mod machines;
 mod nested;
+mod recovery;
 mod semantics;
 
 use std::collections::VecDeque;
