@@ -219,7 +219,8 @@ async fn callbacks_before_resume_are_put_off() {
     world.reach(&execution, "TaskSubmitted", 1).await;
     world.sfn.shut_down();
     let again =
-        World::open(world.dir.clone(), &world.dir.path().join("local.db"), time, &[ssm.clone()]).await;
+        World::open(world.dir.clone(), &world.dir.path().join("local.db"), time, std::slice::from_ref(&ssm))
+            .await;
     let success = json!({ "taskToken": token_in(&ssm.calls()[0].1), "output": "1" });
     let error = again.call("SendTaskSuccess", success.clone()).await.unwrap_err();
     assert_eq!((error.status, error.code.as_str()), (500, "InternalServerError"));
@@ -243,7 +244,7 @@ async fn timeouts_pass_while_the_process_is_down() {
     world.sfn.shut_down();
     time.advance(50);
     let database = world.dir.path().join("local.db");
-    let again = World::open(world.dir.clone(), &database, time.clone(), &[ssm.clone()]).await;
+    let again = World::open(world.dir.clone(), &database, time.clone(), std::slice::from_ref(&ssm)).await;
     again.sfn.resume().await.unwrap();
     let beat = json!({ "taskToken": token_in(&ssm.calls()[0].1) });
     again.call("SendTaskHeartbeat", beat.clone()).await.expect("a restart grants a whole heartbeat interval");
