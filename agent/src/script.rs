@@ -182,20 +182,14 @@ fn is_sql(script: &str) -> bool {
     extension.is_some_and(|extension| ["sql", "rsql"].iter().any(|sql| extension.eq_ignore_ascii_case(sql)))
 }
 
-/// A SQL file sees what a shell script sees, as rsql variables: the parameters, the ids, and its arguments as `:1`, `:2`.
+/// A SQL file sees what a shell script sees, as rsql variables: the names of the environment variables that rsql is to
+/// import, then its arguments as `:1`, `:2`. Parameters may be secrets, so their values stay out of the arguments.
 fn sql_variables(request: &JobRequest) -> Vec<OsString> {
-    let ids = [
-        ("WORKFLOW_ID", &request.workflow_id),
-        ("WORKFLOW_EXECUTION_ID", &request.workflow_execution_id),
-        ("JOB_NAME", &request.job_name),
-    ];
-    let numbered =
-        request.arguments.iter().enumerate().map(|(index, value)| ((index + 1).to_string(), value));
-    let named = request.parameters.iter().map(|(name, value)| (name.clone(), value));
-    let ids = ids.into_iter().map(|(name, value)| (name.to_owned(), value));
-    ids.chain(named)
-        .chain(numbered)
-        .flat_map(|(name, value)| [OsString::from("-v"), OsString::from(format!("{name}={value}"))])
+    let ids = ["WORKFLOW_ID", "WORKFLOW_EXECUTION_ID", "JOB_NAME", "ATTEMPT"];
+    let names: Vec<&str> = ids.into_iter().chain(request.parameters.keys().map(String::as_str)).collect();
+    let numbered = request.arguments.iter().enumerate();
+    std::iter::once(OsString::from(names.join(",")))
+        .chain(numbered.flat_map(|(at, value)| ["-v".into(), OsString::from(format!("{}={value}", at + 1))]))
         .collect()
 }
 

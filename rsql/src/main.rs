@@ -13,7 +13,7 @@ use rsqlflow_rsql::wire::Connection;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> Status {
-    let options = match Options::parse(std::env::args_os()) {
+    let mut options = match Options::parse(std::env::args_os()) {
         Ok(options) => options,
         Err(error) => {
             let asked_for = !error.use_stderr();
@@ -34,6 +34,7 @@ fn main() -> Status {
         Ok(target) => target,
         Err(error) => return complain(&error, ExitCode::Failure),
     };
+    options.variables.splice(0..0, imported(&environment));
     let dialect = match environment("RSQL_DIALECT").filter(|name| !name.is_empty()) {
         None => None,
         Some(name) => match Dialect::from_name(&name) {
@@ -54,6 +55,13 @@ fn main() -> Status {
         Ok(runtime) => runtime.block_on(run(&target, options, surroundings)).into(),
         Err(error) => complain(&error, ExitCode::Failure),
     }
+}
+
+/// The variables that RSQL_VARIABLES asks for: unlike `-v`, the environment shows their values to nobody else.
+fn imported(environment: &impl Fn(&str) -> Option<String>) -> Vec<(String, Option<String>)> {
+    let names = environment("RSQL_VARIABLES").unwrap_or_default();
+    let named = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    named.filter_map(|name| Some((name.to_owned(), Some(environment(name)?)))).collect()
 }
 
 async fn run(target: &Target, options: Options, surroundings: Surroundings) -> ExitCode {

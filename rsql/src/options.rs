@@ -21,6 +21,7 @@ Environment:
   RSPORT, PGPORT, PGHOST, PGUSER, PGDATABASE  used where options and DSN are silent
   PGSSLMODE, PGSSLROOTCERT, PGCONNECT_TIMEOUT, PGAPPNAME
   RSQL_DIALECT   redshift or postgres, instead of asking the server
+  RSQL_VARIABLES names of environment variables, separated by commas, that become variables as with -v
   RSQL_S3_ROOT   the directory that COPY FROM 's3://...' reads from when the server is PostgreSQL
   RSQL_LOG       diagnostics on stderr, such as \"debug\"";
 

@@ -24,3 +24,21 @@ fn arguments_and_parameters_arrive_as_they_were_written() {
     let values: Vec<&str> = seen.split('\0').collect();
     assert_eq!(values, [nasty, "", nasty, nasty, nasty, "größe 'laden'", ""]);
 }
+
+#[test]
+fn a_sql_file_has_them_as_variables() {
+    let site = Site::new();
+    let word = "it's größe; drop table 数据 🚀";
+    std::fs::write(
+        site.path("scripts/look.sql"),
+        "select 'seen' as w where :'WORD' = 'it''s größe; drop table 数据 🚀' and :'1' = 'first' and :ATTEMPT = 1;\n\
+         \\if :ACTIVITYCOUNT <> 1\n\\exit 9\n\\endif\n\\echo :WORD of :WORKFLOW_EXECUTION_ID\n",
+    )
+    .unwrap();
+    site.put(&json!({"workflow_id": "w", "parameters": {"WORD": word}, "workflow_stages": [
+        {"execution_type": "sequential", "execution_flag": "y",
+         "scripts": [{"script": "look.sql", "arguments": ["first"]}]}]}));
+    site.rsqlflow(&["run", "w", "--id", "r", "--wait"]).expect(0);
+    let logs = site.rsqlflow(&["logs", "r"]).expect(0).stdout;
+    assert!(logs.contains(&format!("{word} of r")), "{logs}");
+}
