@@ -77,6 +77,22 @@ pub(crate) enum CliError {
         /// The command.
         command: &'static str,
     },
+    /// A secret that is not the connection of a warehouse.
+    #[error("secret {id} is not a JSON object with host, port, username, password and dbname")]
+    NotAConnection {
+        /// The secret.
+        id: String,
+    },
+    /// `up` where there is one.
+    #[error("rsqlflow is already up on {} at {endpoint}, process {pid}", .data_dir.display())]
+    AlreadyUp {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Its endpoint.
+        endpoint: String,
+        /// Its process.
+        pid: u32,
+    },
     /// Another process uses the data directory and serves nothing.
     #[error("{} is in use by process {pid}", .data_dir.display())]
     InUse {
@@ -151,6 +167,7 @@ impl CliError {
             | Self::UnknownJob { .. }
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
+            Self::NotAConnection { .. } | Self::AlreadyUp { .. } => Exit::Failed,
             Self::NotUp { .. } | Self::InUse { .. } | Self::Embedded { .. } => Exit::Unreachable,
             Self::Aws { unreachable, .. } => if_unreachable(*unreachable),
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
@@ -169,10 +186,15 @@ impl CliError {
             Self::UnknownRun { .. } => Some("rsqlflow runs".into()),
             Self::UnknownJob { run, .. } => Some(format!("rsqlflow status {run}")),
             Self::NotUp { .. } => Some("rsqlflow up".into()),
+            Self::AlreadyUp { .. } => Some("eval \"$(rsqlflow env)\"".into()),
             Self::InUse { .. } => Some("wait for that process, or use another --data-dir".into()),
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
-            Self::ReadFile { .. } | Self::Embedded { .. } | Self::Aws { .. } | Self::Output(_) => None,
+            Self::ReadFile { .. }
+            | Self::NotAConnection { .. }
+            | Self::Embedded { .. }
+            | Self::Aws { .. }
+            | Self::Output(_) => None,
         }
     }
 

@@ -19,6 +19,7 @@ mod logs;
 mod progress;
 mod records;
 mod screen;
+mod shell;
 mod trace;
 mod view;
 

@@ -18,6 +18,7 @@ use rsqlflow_local::data_dir::DataDirError;
 use rsqlflow_local::endpoint::{Endpoint, Serving};
 use rsqlflow_local::place::Place;
 use rsqlflow_local::stepfunctions::{StatusChange, StepFunctions};
+use rsqlflow_local::warehouse::WarehouseError;
 use tokio::sync::broadcast::Receiver;
 
 use super::host::Host;
@@ -133,13 +134,15 @@ impl Embedded {
         self.cloud.data_dir()
     }
 
-    /// What the warehouse is, for people; an address without its password.
-    pub(crate) fn warehouse(&self) -> String {
-        let url = &self.settings.local.warehouse.url;
-        match url.rsplit_once('@') {
-            Some((_, place)) => place.into(),
-            None if url.is_empty() => "a private PostgreSQL cluster in the data directory".into(),
-            None => url.clone(),
+    /// What the warehouse is, for people; an address without its password. Where it is a private cluster that cannot
+    /// be started, why.
+    pub(crate) fn warehouse(&self) -> (String, Option<WarehouseError>) {
+        match self.settings.local.warehouse.url.rsplit_once('@') {
+            Some((_, place)) => (place.into(), None),
+            None => match self.cloud.warehouse().check() {
+                Ok(()) => ("private PostgreSQL cluster, starts with its first use".into(), None),
+                Err(error) => ("none".into(), Some(error)),
+            },
         }
     }
 

@@ -3,7 +3,7 @@
 //! What it prints on standard output when it is ready is all that it prints there.
 
 use rsqlflow_config::settings::Backend as Kind;
-use rsqlflow_local::endpoint::Endpoint;
+use rsqlflow_local::endpoint::{Endpoint, discover};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +16,10 @@ use crate::screen::{Tone, print, tell};
 pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     if context.settings.backend == Kind::Aws {
         return Err(CliError::NotLocal { command: "up" });
+    }
+    if let Some(up) = discover(&context.data_dir) {
+        let data_dir = context.shown_data_dir().into();
+        return Err(CliError::AlreadyUp { data_dir, endpoint: up.url, pid: up.pid });
     }
     // From here on a signal is noticed, even before there is anything to stop.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -46,7 +50,10 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
 fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<(), CliError> {
     let scripts = context.settings.scripts_dir.display().to_string();
     let data_dir = embedded.data_dir().display().to_string();
-    let warehouse = embedded.warehouse();
+    let (warehouse, missing) = embedded.warehouse();
+    if let Some(error) = missing {
+        warn(context, &format!("scripts that use the warehouse will fail: {error}"));
+    }
     if context.json {
         // One line, because whoever starts this waits for it.
         let line = json!({
@@ -60,7 +67,7 @@ fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<
         });
         print(&format!("{line}\n"))?;
     } else {
-        let name = |name: &str| context.out.paint(Tone::Faint, &format!("{name:<10}"));
+        let name = |name: &str| context.out.paint(Tone::Faint, &format!("{name:<11}"));
         print(&format!(
             "{}{}\n{}{data_dir}\n{}{scripts}\n{}{warehouse}\n",
             name("endpoint"),

@@ -115,7 +115,8 @@ impl Changes {
         let at = end.unwrap_or(&run.execution_start_ts).to_string();
         let took = between(&run.execution_start_ts, end, Utc::now());
         new.push(Change {
-            detail: joined(&[&took], run.error_message.as_deref()),
+            // A run's message begins with the stage and its jobs.
+            detail: joined(&[&took], run.error_message.as_deref().and_then(|text| text.lines().next())),
             ..change(&at, "run", run.execution_status)
         });
         if let Some(change) = new.last_mut() {

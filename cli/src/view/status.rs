@@ -8,12 +8,13 @@ use rsqlflow_config::audit::JobAudit;
 use crate::clock::{between, date_time};
 use crate::records::{Place, Records, State};
 use crate::screen::{Screen, Tone};
+use crate::shell::word;
 
 /// The run as a page of text.
 pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> String {
     let run = &records.run;
     let took = between(&run.execution_start_ts, run.execution_end_ts.as_deref(), now);
-    let word = if run.execution_status.is_final() { "after" } else { "for" };
+    let since = if run.execution_status.is_final() { "after" } else { "for" };
     let mut page = String::new();
     let mut line = |name: &str, text: &str| {
         // Writing to a String cannot fail.
@@ -22,7 +23,7 @@ pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> S
     line("run", &screen.paint(Tone::Strong, &run.workflow_execution_id));
     line("workflow", &run.workflow_id);
     let status = screen.paint(run.execution_status.into(), run.execution_status.as_str());
-    line("status", &format!("{status} {word} {took}"));
+    line("status", &format!("{status} {since} {took}"));
     line("started", &format!("{} UTC by {}", date_time(&run.execution_start_ts), run.started_by));
     if let Some(end) = &run.execution_end_ts {
         line("ended", &format!("{} UTC", date_time(end)));
@@ -36,7 +37,7 @@ pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> S
     page.push_str(&screen.table(&heading, rows));
     for job in records.jobs.iter().filter(|job| job.error_message.is_some() || job.error.is_some()) {
         let _ = write!(page, "\n{}: {}", screen.paint(Tone::Strong, &job.job_name), failure(job));
-        let next = format!("rsqlflow logs {} {}", run.workflow_execution_id, job.job_name);
+        let next = format!("rsqlflow logs {} {}", word(&run.workflow_execution_id), word(&job.job_name));
         let _ = writeln!(page, "\n  {}", screen.paint(Tone::Faint, &next));
     }
     page

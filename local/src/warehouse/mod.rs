@@ -195,6 +195,15 @@ impl Warehouse {
         Ok(connection)
     }
 
+    /// Whether there is what it takes to make and start it, without doing either.
+    ///
+    /// # Errors
+    /// Those of [`WarehouseError`] that say what to install.
+    pub fn check(&self) -> Result<(), WarehouseError> {
+        let home = home::Home::of(&self.data_dir)?;
+        binaries::Binaries::find(&home).map(drop)
+    }
+
     /// Whether a server is running that this value knows of.
     pub async fn is_running(&self) -> bool {
         self.running.lock().await.as_mut().is_some_and(server::Running::is_alive)
