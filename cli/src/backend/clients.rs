@@ -6,8 +6,10 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use rsqlflow_config::settings::Settings;
+use rsqlflow_config::settings::{Secret, Settings};
 use rsqlflow_local::endpoint::Endpoint;
+
+use crate::error::CliError;
 
 /// One client of each service that commands speak to.
 #[derive(Clone)]
@@ -31,6 +33,19 @@ impl Clients {
             logs: aws_sdk_cloudwatchlogs::Client::new(config),
             secrets: aws_sdk_secretsmanager::Client::new(config),
         }
+    }
+}
+
+impl Clients {
+    /// The connection of a warehouse, as its secret has it. The private cluster is started by this.
+    ///
+    /// # Errors
+    /// Secrets Manager's, or that the secret is something else; no part of it is in the message.
+    pub(crate) async fn warehouse(&self, secret_id: &str) -> Result<Secret, CliError> {
+        let answer = self.secrets.get_secret_value().secret_id(secret_id).send().await;
+        let answer = answer.map_err(CliError::aws("reading the warehouse's secret"))?;
+        serde_json::from_str(answer.secret_string().unwrap_or_default())
+            .map_err(|_| CliError::NotAConnection { id: secret_id.into() })
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
     let Some(up) = discover(&context.data_dir) else {
         return Err(CliError::NotUp { data_dir: context.shown_data_dir().into() });
     };
-    let secret = warehouse(context, &up).await;
+    let settings = &context.settings;
+    let secret = Backend::clients_of(settings, &up).warehouse(&settings.secret_id).await;
     let variables = variables(&up, secret.as_ref().ok());
     if context.json {
         let object: Map<String, Value> =
@@ -41,30 +42,6 @@ pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
             Err(error)
         }
     }
-}
-
-/// The connection of the warehouse, as its secret has it.
-async fn warehouse(context: &Context, up: &Endpoint) -> Result<Secret, CliError> {
-    let clients = Backend::clients_of(&context.settings, up);
-    let id = &context.settings.secret_id;
-    let answer = clients.secrets.get_secret_value().secret_id(id).send().await;
-    let answer = answer.map_err(CliError::aws("reading the warehouse's secret"))?;
-    let text = answer.secret_string().unwrap_or_default();
-    connection(text).ok_or_else(|| CliError::NotAConnection { id: id.clone() })
-}
-
-/// The members of a Redshift secret that a connection takes; there may be others, and the port may be text.
-fn connection(text: &str) -> Option<Secret> {
-    let secret: Value = serde_json::from_str(text).ok()?;
-    let member = |name: &str| secret.get(name)?.as_str().map(str::to_string);
-    let port = secret.get("port").map(|port| port.as_u64().or_else(|| port.as_str()?.parse().ok()));
-    Some(Secret {
-        host: member("host")?,
-        port: u16::try_from(port.unwrap_or(Some(5439))?).ok()?,
-        username: member("username")?,
-        password: member("password")?,
-        dbname: member("dbname").or_else(|| member("dbName"))?,
-    })
 }
 
 fn variables(up: &Endpoint, secret: Option<&Secret>) -> Vec<(&'static str, String)> {
@@ -97,16 +74,6 @@ fn exports(variables: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_come_in_several_shapes() {
-        let text =
-            r#"{"engine":"redshift","host":"h","port":"5440","username":"u","password":"p","dbname":"d"}"#;
-        assert_eq!(connection(text).unwrap().port, 5440);
-        assert_eq!(connection(&text.replace("\"5440\"", "5441")).unwrap().port, 5441);
-        assert!(connection(&text.replace("host", "hots")).is_none());
-        assert!(connection("p").is_none());
-    }
 
     #[test]
     fn a_shell_reads_back_what_was_meant() {

@@ -25,19 +25,7 @@ pub(super) struct Warehouse {
 impl Warehouse {
     /// Waits until the warehouse is up, which is when its secret can be had.
     pub(super) async fn find(backend: &Backend, secret_id: &str) -> Result<Self, CliError> {
-        let value = backend
-            .clients
-            .secrets
-            .get_secret_value()
-            .secret_id(secret_id)
-            .send()
-            .await
-            .map_err(CliError::aws("starting the warehouse"))?;
-        let text = value.secret_string.unwrap_or_default();
-        // serde's message could quote the password.
-        let secret = serde_json::from_str(&text).map_err(|_| {
-            CliError::embedded("reading the warehouse's secret")("it does not describe a warehouse")
-        })?;
+        let secret = backend.clients.warehouse(secret_id).await?;
         Ok(Self { secret })
     }
 
