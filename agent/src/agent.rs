@@ -1,7 +1,7 @@
 //! The agent as others see it: start, submit, list, stop.
 
 use std::fs::File;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -169,7 +169,13 @@ fn create_private(path: &Path) -> Result<(), StartError> {
 
 fn take(data_dir: &Path) -> Result<File, StartError> {
     let path = data_dir.join("agent.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(at(&path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::Taken(data_dir.to_owned())),

@@ -179,6 +179,17 @@ impl Site {
     }
 }
 
+impl Drop for Site {
+    /// Run as root, the private warehouse's files are outside the site; its server has ended with whoever started it.
+    fn drop(&mut self) {
+        if let Ok(files) = fs::read_to_string(self.data_dir().join("warehouse/files"))
+            && files.contains("rsqlflow-warehouse-")
+        {
+            let _ = fs::remove_dir_all(files.trim());
+        }
+    }
+}
+
 impl Default for Site {
     fn default() -> Self {
         Self::new()

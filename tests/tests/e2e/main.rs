@@ -5,6 +5,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod bad_scripts;
+mod demo;
 mod failures;
 mod plain_form;
 mod restarts;
