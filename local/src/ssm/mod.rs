@@ -47,13 +47,15 @@ pub struct Ssm {
 }
 
 impl Ssm {
-    /// Creates the tables and the built-in documents. `scratch` is a private directory for scripts while they run.
+    /// Creates the tables and the built-in documents. `scratch` is a private directory for scripts while they run;
+    /// what a killed predecessor still runs there is ended.
     ///
     /// # Errors
     /// The store's.
     pub async fn open(store: Store, clock: Clock, scratch: PathBuf) -> Result<Self, StoreError> {
         store.migrate(invocation::TABLES).await?;
         store.migrate(documents::TABLES).await?;
+        shell::end_orphans(&scratch);
         let now = clock.now();
         store.relaxed(move |tx| documents::seed(tx, now)).await?;
         let delivery = delivery::Delivery::new(store.clone(), clock.clone(), scratch);

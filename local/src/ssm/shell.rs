@@ -50,6 +50,30 @@ pub(super) async fn run(scratch: &Path, command: &HostCommand) -> CommandOutcome
     }
 }
 
+/// The file that says which process group runs a directory's script.
+const GROUP: &str = "group";
+
+/// Ends what an earlier process left running when it was killed, and removes its scripts: their commands are pending
+/// still and will be delivered again, which must not make two of them run at once.
+pub(super) fn end_orphans(scratch: &Path) {
+    for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let directory = entry.path();
+        let leader = std::fs::read_to_string(directory.join(GROUP)).ok().and_then(|text| text.parse().ok());
+        if let Some(leader) = leader.and_then(Pid::from_raw) {
+            // The number may belong to somebody else by now, but nobody else runs this very script.
+            let line =
+                std::fs::read(format!("/proc/{}/cmdline", leader.as_raw_nonzero())).unwrap_or_default();
+            let script = directory.join("script.sh");
+            if line.split(|byte| *byte == 0).any(|word| word == script.as_os_str().as_encoded_bytes()) {
+                tracing::warn!(script = %directory.display(), "a command that outlived its service is killed");
+                // It may end by itself in this instant.
+                let _ = kill_process_group(leader, Signal::KILL);
+            }
+        }
+        drop(Scratch(directory));
+    }
+}
+
 /// Removes the command's directory at the end, however it comes.
 struct Scratch(PathBuf);
 
@@ -82,6 +106,11 @@ async fn run_in(directory: &Path, command: &HostCommand) -> io::Result<CommandOu
     let mut child = shell.spawn()?;
     let group = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     let guard = KillGroup(group);
+    if let Some(group) = group {
+        // For `end_orphans`, should this process be killed.
+        let text = group.as_raw_nonzero().to_string();
+        replace_private_file(&directory.join(GROUP), text.as_bytes()).map_err(io::Error::other)?;
+    }
     let status = child.wait().await?;
     guard.disarm();
 
@@ -164,6 +193,29 @@ mod tests {
         let outcome = run(&dir.path().join("ssm"), &command).await;
         assert_eq!(outcome.response_code, 0, "{outcome:?}");
         assert_eq!(outcome.stdout.chars().count(), STDOUT_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_running_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = dir.path().join("ssm");
+        let directory = scratch.join("id");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("script.sh"), "sleep 600; true").unwrap();
+        let mut orphan = tokio::process::Command::new("sh")
+            .arg(directory.join("script.sh"))
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        std::fs::write(directory.join(GROUP), orphan.id().unwrap().to_string()).unwrap();
+        // Another process that happens to have a remembered number is left alone.
+        let other = scratch.join("other");
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(other.join(GROUP), std::process::id().to_string()).unwrap();
+        end_orphans(&scratch);
+        let ended = tokio::time::timeout(Duration::from_secs(10), orphan.wait()).await.unwrap().unwrap();
+        assert_eq!(exit_code(ended), 137);
+        assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
     }
 
     #[test]

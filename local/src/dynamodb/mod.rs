@@ -4,11 +4,14 @@
 //! JSON bodies, keeps its blocking calls off the async threads, and writes its errors as AWS does. Data lives in a
 //! SQLite file of its own, which one process may open at a time (the crate caches table metadata).
 //!
-//! A write is acknowledged after a disk flush.
+//! A write is acknowledged after a disk flush, which it shares with whoever writes at the same time (`flush.rs`).
 
-use std::path::Path;
-use std::sync::Arc;
+mod flush;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dynoxide::{Database, DynoxideError};
 use serde::Serialize;
@@ -22,10 +25,16 @@ use crate::service::{AwsError, Reply, Service};
 const CRATE_ARN: &str = "arn:aws:dynamodb:dynoxide:000000000000:";
 
 /// DynamoDB on this machine.
+#[derive(Clone)]
 pub struct DynamoDb {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     database: Database,
     arn: String,
-    commits: Arc<AtomicU64>,
+    commits: AtomicU64,
+    flusher: flush::Flusher<Box<dyn Fn() -> std::io::Result<()> + Send + Sync>>,
 }
 
 impl DynamoDb {
@@ -34,14 +43,28 @@ impl DynamoDb {
     /// # Errors
     /// When the file cannot be opened or is not a database.
     pub fn open(path: &Path, place: &Place) -> Result<Self, AwsError> {
-        let path = path.to_str().ok_or_else(|| AwsError::server("the data directory's path is not UTF-8"))?;
-        let database = Database::new(path).map_err(|error| AwsError::server(error.to_string()))?;
-        Ok(Self { database, arn: place.arn("dynamodb", ""), commits: Arc::default() })
+        let text = path.to_str().ok_or_else(|| AwsError::server("the data directory's path is not UTF-8"))?;
+        let failed = |error: DynoxideError| AwsError::server(error.to_string());
+        let database = Database::new(text).map_err(failed)?;
+        // The crate's name for `synchronous = NORMAL` and SQLite's defaults otherwise.
+        database.disable_bulk_loading().map_err(failed)?;
+        let shared = Shared {
+            database,
+            arn: place.arn("dynamodb", ""),
+            commits: AtomicU64::new(0),
+            flusher: flush::Flusher::new(sync_log(PathBuf::from(format!("{text}-wal")))),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// How many writes have been committed: what benchmarks count.
     pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+        self.shared.commits.load(Ordering::Relaxed)
+    }
+
+    /// How many disk flushes that took.
+    pub fn flushes(&self) -> u64 {
+        self.shared.flusher.flushes()
     }
 
     /// Deletes the items whose time to live has passed, and says how many.
@@ -49,8 +72,45 @@ impl DynamoDb {
     /// # Errors
     /// The database's.
     pub async fn sweep_expired(&self) -> Result<usize, AwsError> {
-        let database = self.database.clone();
-        blocking(move || database.sweep_ttl().map_err(|error| failure("", &error))).await
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.database.sweep_ttl().map_err(|error| failure("", &error))).await
+    }
+}
+
+/// Flushes SQLite's log. The file stays for as long as the database is open, so it is opened once.
+fn sync_log(path: PathBuf) -> Box<dyn Fn() -> std::io::Result<()> + Send + Sync> {
+    let log: OnceLock<File> = OnceLock::new();
+    Box::new(move || {
+        if let Some(log) = log.get() {
+            return log.sync_data();
+        }
+        let opened = match File::open(&path) {
+            Ok(opened) => opened,
+            // Nothing was ever written.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        log.get_or_init(|| opened).sync_data()
+    })
+}
+
+impl Shared {
+    /// Performs an action; blocks.
+    fn perform(&self, action: &str, mut body: Value) -> Result<Value, AwsError> {
+        let about_tables = concerns_tables(action);
+        if about_tables {
+            replace_prefix(&mut body, &self.arn, CRATE_ARN);
+        }
+        let work = || dispatch(&self.database, action, body);
+        let done = if writes(action) { self.flusher.write(work) } else { self.flusher.read(work) };
+        let mut reply = done.map_err(AwsError::server)??;
+        if writes(action) {
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        if about_tables {
+            replace_prefix(&mut reply, CRATE_ARN, &self.arn);
+        }
+        Ok(reply)
     }
 }
 
@@ -67,23 +127,9 @@ impl Service for DynamoDb {
         "DynamoDb"
     }
 
-    fn call<'a>(&'a self, action: &'a str, mut body: Value) -> Reply<'a> {
-        Box::pin(async move {
-            let database = self.database.clone();
-            let name = action.to_owned();
-            let about_tables = concerns_tables(action);
-            if about_tables {
-                replace_prefix(&mut body, &self.arn, CRATE_ARN);
-            }
-            let mut reply = blocking(move || dispatch(&database, &name, body)).await?;
-            if about_tables {
-                replace_prefix(&mut reply, CRATE_ARN, &self.arn);
-            }
-            if writes(action) {
-                self.commits.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(reply)
-        })
+    fn call<'a>(&'a self, action: &'a str, body: Value) -> Reply<'a> {
+        let (shared, action) = (Arc::clone(&self.shared), action.to_owned());
+        Box::pin(blocking(move || shared.perform(&action, body)))
     }
 }
 
