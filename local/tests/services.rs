@@ -10,10 +10,10 @@ mod sdk;
 #[cfg(test)]
 mod warehouse;
 
-/// Waits until `check` gives something, at most ten seconds.
+/// Waits until `check` gives something, at most thirty seconds.
 #[cfg(test)]
 async fn eventually<T, F: Future<Output = Option<T>>>(mut check: impl FnMut() -> F) -> T {
-    tokio::time::timeout(std::time::Duration::from_secs(10), async {
+    tokio::time::timeout(std::time::Duration::from_secs(30), async {
         loop {
             if let Some(found) = check().await {
                 return found;

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::served;
 
-const HOST: &str = "mi-0123456789abcdef0";
+pub(crate) const HOST: &str = "mi-0123456789abcdef0";
 
-struct Host;
+pub(crate) struct Host;
 
 impl CommandHost for Host {
     fn instance_id(&self) -> &str {
