@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::error::CliError;
 
 pub(crate) use clients::Clients;
-pub(crate) use embedded::{Embedded, Need};
+pub(crate) use embedded::{Embedded, Need, Warehouse};
 pub(crate) use pace::Pace;
 
 /// How long a data directory may be in use by a process that serves nothing.

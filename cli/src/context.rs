@@ -96,7 +96,7 @@ impl Context {
     /// The terminal's.
     pub(crate) fn confirm(&self, question: &str, yes: bool) -> Result<bool, CliError> {
         use std::io::{IsTerminal, Write};
-        if yes || !std::io::stdin().is_terminal() || !self.err.terminal {
+        if yes || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Ok(true);
         }
         let mut err = std::io::stderr().lock();

@@ -109,16 +109,6 @@ pub(crate) enum CliError {
         /// Why it went wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An AWS call went wrong.
-    #[error("{action} failed: {message}")]
-    Aws {
-        /// What was being done.
-        action: &'static str,
-        /// The service's word.
-        message: String,
-        /// Whether it was not reached at all.
-        unreachable: bool,
-    },
     /// Standard output or input failed.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -143,16 +133,7 @@ impl CliError {
         E: aws_sdk_sfn::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        use aws_sdk_sfn::error::{DisplayErrorContext, SdkError};
-        move |error| {
-            let unreachable = matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_));
-            let message = match error.as_service_error().map(|error| (error.code(), error.message())) {
-                Some((Some(code), Some(message))) => format!("{code}: {message}"),
-                Some((Some(code), None)) => code.to_string(),
-                _ => DisplayErrorContext(&error).to_string(),
-            };
-            Self::Aws { action, message, unreachable }
-        }
+        move |error| Self::Trigger(TriggerError::aws(action, error))
     }
 
     /// How the command exits.
@@ -169,7 +150,6 @@ impl CliError {
             Self::Trigger(error) => trigger_exit(error),
             Self::NotAConnection { .. } | Self::AlreadyUp { .. } => Exit::Failed,
             Self::NotUp { .. } | Self::InUse { .. } | Self::Embedded { .. } => Exit::Unreachable,
-            Self::Aws { unreachable, .. } => if_unreachable(*unreachable),
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Output(_) => Exit::Failed,
         }
@@ -190,11 +170,9 @@ impl CliError {
             Self::InUse { .. } => Some("wait for that process, or use another --data-dir".into()),
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
-            Self::ReadFile { .. }
-            | Self::NotAConnection { .. }
-            | Self::Embedded { .. }
-            | Self::Aws { .. }
-            | Self::Output(_) => None,
+            Self::ReadFile { .. } | Self::NotAConnection { .. } | Self::Embedded { .. } | Self::Output(_) => {
+                None
+            }
         }
     }
 
@@ -219,10 +197,6 @@ impl CliError {
     }
 }
 
-fn if_unreachable(unreachable: bool) -> Exit {
-    if unreachable { Exit::Unreachable } else { Exit::Failed }
-}
-
 fn trigger_exit(error: &TriggerError) -> Exit {
     match error {
         TriggerError::UnknownWorkflow { .. }
@@ -235,7 +209,8 @@ fn trigger_exit(error: &TriggerError) -> Exit {
         | TriggerError::RunExists { .. }
         | TriggerError::Ended { .. }
         | TriggerError::Record { .. } => Exit::Failed,
-        TriggerError::Aws { unreachable, .. } => if_unreachable(*unreachable),
+        TriggerError::Aws { unreachable: true, .. } => Exit::Unreachable,
+        TriggerError::Aws { unreachable: false, .. } => Exit::Failed,
     }
 }
 
@@ -292,7 +267,7 @@ mod tests {
         assert_eq!((unknown.exit(), unknown.next().as_deref()), (Exit::Usage, Some("rsqlflow runs")));
         let invalid = CliError::InvalidFiles { wrong: 1, files: "2 files".into() };
         assert_eq!(invalid.to_string(), "1 of 2 files is not valid");
-        let gone = CliError::Aws { action: "x", message: "y".into(), unreachable: true };
+        let gone: CliError = TriggerError::Aws { action: "x", message: "y".into(), unreachable: true }.into();
         assert_eq!(gone.exit(), Exit::Unreachable);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Screen`] knows one of the two streams: whether a person looks at it, and whether colours may be used. Colours
 //! mean something (see [`Tone`]) and nothing is said by colour alone, so a pipe loses nothing. `NO_COLOR`
-//! (<https://no-color.org>) and `TERM=dumb` switch them off.
+//! (<https://no-color.org>) switches them off; a terminal that says `TERM=dumb` is written to as a pipe is.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -42,7 +42,7 @@ impl From<Status> for Tone {
 /// One of the two output streams.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Screen {
-    /// Whether a person looks at it.
+    /// Whether a person looks at it, on something that can move a cursor.
     pub(crate) terminal: bool,
     colour: bool,
 }
@@ -61,7 +61,8 @@ impl Screen {
     fn of(terminal: bool) -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { terminal, colour: terminal && !dumb && !set("NO_COLOR") }
+        let terminal = terminal && !dumb;
+        Self { terminal, colour: terminal && !set("NO_COLOR") }
     }
 
     /// What a pipe gets.
@@ -119,9 +120,9 @@ fn cell(tone: Tone, text: &str) -> Cell {
     let cell = Cell::new(text);
     match tone {
         Tone::Plain => cell,
-        Tone::Good => cell.fg(Color::Green),
-        Tone::Bad => cell.fg(Color::Red),
-        Tone::Busy => cell.fg(Color::Yellow),
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Bad => cell.fg(Color::DarkRed),
+        Tone::Busy => cell.fg(Color::DarkYellow),
         Tone::Faint => cell.add_attribute(Attribute::Dim),
         Tone::Strong => cell.add_attribute(Attribute::Bold),
     }

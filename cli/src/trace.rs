@@ -13,9 +13,10 @@ const VARIABLE: &str = "RSQLFLOW_LOG";
 /// Starts writing.
 pub(crate) fn init(talkative: bool) {
     let default = if talkative {
-        "warn,rsqlflow_cli=info,rsqlflow_local=info,rsqlflow_agent=info,rsqlflow_trigger=info"
+        "warn,aws_config=error,rsqlflow_cli=info,rsqlflow_local=info,rsqlflow_agent=info,rsqlflow_trigger=info"
     } else {
-        "warn"
+        // That no credentials were found is told by the call that needed them.
+        "warn,aws_config=error"
     };
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()

@@ -92,18 +92,54 @@ fn nearest(known: &Option<String>) -> String {
 
 impl TriggerError {
     /// From an SDK error, keeping the service's own code and message.
-    pub(crate) fn aws<E, R>(action: &'static str, error: aws_sdk_dynamodb::error::SdkError<E, R>) -> Self
+    pub fn aws<E, R>(action: &'static str, error: aws_sdk_dynamodb::error::SdkError<E, R>) -> Self
     where
         E: aws_sdk_dynamodb::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+        use aws_sdk_dynamodb::error::SdkError;
         let unreachable = matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_));
         let message = match error.as_service_error().map(|error| (error.code(), error.message())) {
             Some((Some(code), Some(message))) => format!("{code}: {message}"),
             Some((Some(code), None)) => code.to_string(),
-            _ => DisplayErrorContext(&error).to_string(),
+            _ => chain(&error),
         };
         Self::Aws { action, message, unreachable }
+    }
+}
+
+/// What an error and its causes say, each thing once. The SDK's own rendering adds every structure in between.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said.push_str(": ");
+            said.push_str(&text);
+        }
+        cause = error.source();
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::config::http::HttpResponse;
+    use aws_sdk_dynamodb::error::{ConnectorError, SdkError};
+    use aws_sdk_dynamodb::operation::get_item::GetItemError;
+
+    #[test]
+    fn an_endpoint_that_is_not_there_is_told_in_one_line() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        let error: SdkError<GetItemError, HttpResponse> =
+            SdkError::dispatch_failure(ConnectorError::io(refused.into()));
+        let told = TriggerError::aws("reading the config item", error);
+        assert_eq!(
+            told.to_string(),
+            "reading the config item failed: dispatch failure: io error: connection refused"
+        );
+        assert!(matches!(told, TriggerError::Aws { unreachable: true, .. }));
     }
 }

@@ -14,7 +14,8 @@ Exit codes:
   2  wrong usage, settings or config item, or no such workflow, run or job
   3  could not reach the backend
 
-Data goes to stdout, everything else to stderr. NO_COLOR is honoured; RSQLFLOW_LOG=debug shows more.";
+Data goes to stdout, everything else to stderr. NO_COLOR switches colours off,
+RSQLFLOW_LOG=debug shows what goes on inside.";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -27,7 +28,10 @@ Examples:
   rsqlflow up --json                         one JSON line on stdout when it is ready
   RSQLFLOW_LOCAL_LISTEN=127.0.0.1:4566 rsqlflow up
 
-Ctrl-C or SIGTERM stops it. Runs that are under way go on when it is started again.";
+It prints its endpoint and directories when it is ready, with --json as one line:
+{endpoint, region, data_dir, scripts_dir, host, warehouse, pid}. Ctrl-C or SIGTERM stops it
+and ends the scripts that are running, whose jobs then have failed; runs that are between
+two scripts go on when it is started again.";
 
 pub(super) const ENV: &str = "\
 Examples:
@@ -48,7 +52,8 @@ Examples:
   rsqlflow config validate workflows/*.yaml
   generate-workflow | rsqlflow config validate -
 
-Exits 2 where anything is wrong. --json prints [{file, workflow_id, problems: [{path, message}]}].";
+Exits 2 where anything is wrong.
+--json prints [{file, workflow_id, problems: [{path, message}]}].";
 
 pub(super) const CONFIG_PUT: &str = "\
 Examples:
@@ -70,18 +75,21 @@ Examples:
   rsqlflow run nightly --param run_date=2026-11-20 --id nightly-2026-11-20
   RUN=$(rsqlflow run nightly) && rsqlflow logs $RUN --follow
 
-The run id goes to stdout, progress to stderr. Where no `rsqlflow up` is running, this command carries the run
-itself and so waits for its end; Ctrl-C then cancels the run. Otherwise Ctrl-C only stops watching.
---json prints {workflow_execution_id, execution_arn, already_started}, with --wait what `status --json` prints.
+The run id goes to stdout, progress to stderr. Where no `rsqlflow up` is running, this
+command carries the run itself and so waits for its end, with or without --wait; Ctrl-C then
+cancels the run. Otherwise Ctrl-C only stops watching.
+--json prints {workflow_execution_id, execution_arn, already_started}, or what `status --json`
+prints where it waits.
 Exits 0 completed, 1 failed, 2 wrong usage or config item, 3 could not reach the backend.";
 
 pub(super) const STATUS: &str = "\
 Examples:
   rsqlflow status nightly-20261121-030000-4f2a1c
   rsqlflow status nightly-20261121-030000-4f2a1c --watch
-  rsqlflow status RUN --json | jq -r '.jobs[] | select(.execution_status == \"failed\") | .job_name'
+  rsqlflow status RUN --json | jq -r '.jobs[] | select(.exit_code != 0) | .job_name'
 
---json prints the workflow audit record, with `jobs`: the job audit records in the order of the stages.";
+--json prints the workflow audit record, with `jobs`: the job audit records in the order of
+the stages.";
 
 pub(super) const RUNS: &str = "\
 Examples:

@@ -3,6 +3,7 @@
 //! TLS is rustls with ring and the roots of the system. For the embedded default nothing is read from the AWS
 //! configuration of the machine: no profile, no `AWS_ENDPOINT_URL_...` can lead such a client elsewhere.
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -83,6 +84,8 @@ pub(super) fn local(
         .region(Region::new(settings.region.clone()))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(http)
+        // A secret whose warehouse has yet to be made is silent for as long as that takes.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build()
 }
 

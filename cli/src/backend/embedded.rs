@@ -36,6 +36,16 @@ pub(crate) enum Need {
     Runs,
 }
 
+/// The warehouse that scripts find.
+pub(crate) enum Warehouse {
+    /// A cluster of our own, which starts with its first use.
+    Private,
+    /// That of `local.warehouse.url`: the address, without who and with what password.
+    Elsewhere(String),
+    /// None: the cluster of our own could not start.
+    Missing(WarehouseError),
+}
+
 /// The embedded default, open.
 pub(crate) struct Embedded {
     cloud: LocalCloud,
@@ -134,14 +144,13 @@ impl Embedded {
         self.cloud.data_dir()
     }
 
-    /// What the warehouse is, for people; an address without its password. Where it is a private cluster that cannot
-    /// be started, why.
-    pub(crate) fn warehouse(&self) -> (String, Option<WarehouseError>) {
+    /// What the warehouse is.
+    pub(crate) fn warehouse(&self) -> Warehouse {
         match self.settings.local.warehouse.url.rsplit_once('@') {
-            Some((_, place)) => (place.into(), None),
+            Some((_, place)) => Warehouse::Elsewhere(place.into()),
             None => match self.cloud.warehouse().check() {
-                Ok(()) => ("private PostgreSQL cluster, starts with its first use".into(), None),
-                Err(error) => ("none".into(), Some(error)),
+                Ok(()) => Warehouse::Private,
+                Err(error) => Warehouse::Missing(error),
             },
         }
     }

@@ -7,7 +7,8 @@ use rsqlflow_local::endpoint::{Endpoint, discover};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::backend::{Embedded, Need};
+use super::files::counted;
+use crate::backend::{Embedded, Need, Warehouse};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -36,7 +37,7 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     }
     let jobs = embedded.unsettled_jobs().await;
     if jobs > 0 {
-        context.note(&format!("stopping; ending the scripts of {jobs} jobs that are not settled"));
+        context.note(&format!("stopping; {} not settled, scripts that run are ended", counted(jobs, "job")));
     } else {
         context.note("stopping");
     }
@@ -50,8 +51,8 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
 fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<(), CliError> {
     let scripts = context.settings.scripts_dir.display().to_string();
     let data_dir = embedded.data_dir().display().to_string();
-    let (warehouse, missing) = embedded.warehouse();
-    if let Some(error) = missing {
+    let warehouse = embedded.warehouse();
+    if let Warehouse::Missing(error) = &warehouse {
         warn(context, &format!("scripts that use the warehouse will fail: {error}"));
     }
     if context.json {
@@ -62,11 +63,20 @@ fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<
             "data_dir": data_dir,
             "scripts_dir": scripts,
             "host": context.settings.host,
-            "warehouse": warehouse,
+            "warehouse": match &warehouse {
+                Warehouse::Private => Some("private"),
+                Warehouse::Elsewhere(place) => Some(place.as_str()),
+                Warehouse::Missing(_) => None,
+            },
             "pid": endpoint.pid,
         });
         print(&format!("{line}\n"))?;
     } else {
+        let warehouse = match &warehouse {
+            Warehouse::Private => "a private PostgreSQL cluster, started with its first use",
+            Warehouse::Elsewhere(place) => place,
+            Warehouse::Missing(_) => "none",
+        };
         let name = |name: &str| context.out.paint(Tone::Faint, &format!("{name:<11}"));
         print(&format!(
             "{}{}\n{}{data_dir}\n{}{scripts}\n{}{warehouse}\n",
