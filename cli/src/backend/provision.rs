@@ -1,7 +1,7 @@
 //! What the embedded default needs and an account gets from its deployment: tables, log group, state machines.
 //!
-//! Every command that opens the embedded default comes through here, so what is there is found with one call for each
-//! kind, and only what is missing or differs is made. Nothing is ever deleted. In AWS this is the business of
+//! Every command that opens the embedded default comes through here, so what is there is found with few
+//! calls, and only what is missing or differs is made. Nothing is ever deleted. In AWS this is the business of
 //! `deploy/`, whose names these must match.
 
 use std::collections::BTreeSet;
@@ -28,8 +28,12 @@ const MACHINES: [(&str, &str); 3] = [
 
 /// The ARNs that the state machines have here.
 pub(super) fn state_machine_arns(region: &str) -> StateMachines {
-    let arn = |name: &str| format!("arn:aws:states:{region}:{ACCOUNT}:stateMachine:rsqlflow-{name}");
-    StateMachines { master: arn("master"), sequential: arn("sequential"), parallel: arn("parallel") }
+    let [sequential, parallel, master] = MACHINES.map(|(name, _)| state_machine_arn(region, name));
+    StateMachines { master, sequential, parallel }
+}
+
+fn state_machine_arn(region: &str, name: &str) -> String {
+    format!("arn:aws:states:{region}:{ACCOUNT}:stateMachine:{name}")
 }
 
 /// A table: its keys, and an index where it has one.
@@ -99,7 +103,12 @@ async fn make_table(clients: &Clients, table: &Table<'_>) -> Result<(), CliError
             .map_err(invalid)?;
         request = request.global_secondary_indexes(index);
     }
-    request.send().await.map_err(CliError::aws("creating a table"))?;
+    match request.send().await {
+        Ok(_) => {}
+        // Further down the list than its first page.
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {}
+        Err(error) => return Err(CliError::aws("creating a table")(error)),
+    }
     // A table is usable once it has been seen active; the embedded default makes it so with the first look.
     let look = clients.dynamodb.describe_table().table_name(table.name).send().await;
     look.map_err(CliError::aws("looking at a table"))?;
@@ -120,29 +129,28 @@ fn keys(
 /// Makes the log group, and the state machines that are missing or have another definition.
 pub(super) async fn make_runtime(clients: &Clients, settings: &Settings) -> Result<(), CliError> {
     make_log_group(clients, &settings.log_group).await?;
-    let listed = clients.sfn.list_state_machines().send().await;
-    let listed = listed.map_err(CliError::aws("listing the state machines"))?;
-    let role = format!("arn:aws:iam::{ACCOUNT}:role/rsqlflow");
     for (name, definition) in MACHINES {
-        let known = listed.state_machines.iter().find(|machine| machine.name == name);
-        let Some(known) = known else {
-            let made = clients
-                .sfn
-                .create_state_machine()
-                .name(name)
-                .definition(definition)
-                .role_arn(&role)
-                .send()
-                .await;
-            made.map_err(CliError::aws("creating a state machine"))?;
-            continue;
-        };
-        let arn = &known.state_machine_arn;
-        let described = clients.sfn.describe_state_machine().state_machine_arn(arn).send().await;
-        if described.map_err(CliError::aws("looking at a state machine"))?.definition != definition {
-            let updated = clients.sfn.update_state_machine().state_machine_arn(arn).definition(definition);
-            updated.send().await.map_err(CliError::aws("updating a state machine"))?;
+        make_machine(clients, &settings.region, name, definition).await?;
+    }
+    Ok(())
+}
+
+async fn make_machine(clients: &Clients, region: &str, name: &str, definition: &str) -> Result<(), CliError> {
+    let arn = state_machine_arn(region, name);
+    match clients.sfn.describe_state_machine().state_machine_arn(&arn).send().await {
+        Ok(known) if known.definition == definition => {}
+        Ok(_) => {
+            let update = clients.sfn.update_state_machine().state_machine_arn(&arn).definition(definition);
+            update.send().await.map_err(CliError::aws("updating a state machine"))?;
         }
+        Err(error)
+            if error.as_service_error().is_some_and(|error| error.is_state_machine_does_not_exist()) =>
+        {
+            let role = format!("arn:aws:iam::{ACCOUNT}:role/rsqlflow");
+            let create = clients.sfn.create_state_machine().name(name).definition(definition).role_arn(role);
+            create.send().await.map_err(CliError::aws("creating a state machine"))?;
+        }
+        Err(error) => return Err(CliError::aws("looking at a state machine")(error)),
     }
     Ok(())
 }
