@@ -201,12 +201,18 @@ mod tests {
         let scratch = dir.path().join("ssm");
         let directory = scratch.join("id");
         std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join("script.sh"), "sleep 600; true").unwrap();
+        let started = dir.path().join("started");
+        let script = format!("touch {}; sleep 600; true", started.display());
+        std::fs::write(directory.join("script.sh"), script).unwrap();
         let mut orphan = tokio::process::Command::new("sh")
             .arg(directory.join("script.sh"))
             .process_group(0)
             .spawn()
             .unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !started.exists() && std::time::Instant::now() < deadline {
+            tokio::task::yield_now().await;
+        }
         std::fs::write(directory.join(GROUP), orphan.id().unwrap().to_string()).unwrap();
         // Another process that happens to have a remembered number is left alone.
         let other = scratch.join("other");
