@@ -15,6 +15,9 @@ use crate::salvage::Addressee;
 /// The agent beats so many times within the time after which its host counts as lost.
 const BEATS: u32 = 3;
 
+/// The first beat of a new job comes so soon.
+const FIRST_BEAT: Duration = Duration::from_secs(1);
+
 /// Longest pause between tries of one beat.
 const BEAT_BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -37,9 +40,18 @@ where
 
 /// Beats until it is dropped (it is aborted with the job) or nobody waits for the task any more, which it then says
 /// through `gone`.
-pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, gone: watch::Sender<bool>) {
+///
+/// The first beat comes soon, because the task's patience began when the command was sent, which may be a while ago; a
+/// job that was taken up again beats at once. Most jobs that end within a second cost no beat.
+pub(crate) async fn heartbeat(
+    client: aws_sdk_sfn::Client,
+    request: JobRequest,
+    gone: watch::Sender<bool>,
+    recovered: bool,
+) {
     let every = Duration::from_secs(request.heartbeat_seconds.into()) / BEATS;
-    let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    let first = if recovered { Duration::ZERO } else { FIRST_BEAT.min(every) };
+    let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         timer.tick().await;

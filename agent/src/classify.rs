@@ -50,6 +50,7 @@ pub(crate) fn classify<E: ProvideErrorMetadata>(error: &E) -> Answer {
 pub(crate) struct Backoff {
     next: Duration,
     most: Duration,
+    tries: u32,
 }
 
 impl Default for Backoff {
@@ -60,11 +61,17 @@ impl Default for Backoff {
 
 impl Backoff {
     pub(crate) fn up_to(most: Duration) -> Self {
-        Self { next: Duration::from_millis(200).min(most), most }
+        Self { next: Duration::from_millis(200).min(most), most, tries: 0 }
+    }
+
+    /// Whether the journal should hear of this failure: of the first, and then of one in some minutes.
+    pub(crate) fn worth_telling(&self) -> bool {
+        self.tries.is_multiple_of(20)
     }
 
     /// Waits, and makes the next wait longer.
     pub(crate) async fn pause(&mut self) {
+        self.tries = self.tries.wrapping_add(1);
         let pause = self.next.mul_f64(0.5 + chance() / 2.0);
         self.next = (self.next * 2).min(self.most);
         tokio::time::sleep(pause).await;

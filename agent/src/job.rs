@@ -35,7 +35,8 @@ pub(crate) async fn run(context: Arc<Context>, job: StoredJob, recovered: bool) 
         let (gone_sender, gone) = watch::channel(false);
         let mut heart = JoinSet::new();
         if !job.callback_done {
-            let beat = callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), gone_sender);
+            let beat =
+                callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), gone_sender, recovered);
             heart.spawn(beat.in_current_span());
         }
         let interrupts = Interrupts { gone, stopping: context.stopping.clone() };
@@ -122,7 +123,7 @@ impl Run {
             });
             self.record(number, None);
             let (ended, end_seen) = watch::channel(false);
-            self.ship(number, 0, end_seen);
+            self.ship(number, 0, end_seen, false);
             let end = running.finish(&self.context, &self.job.request, interrupts).await;
             ended.send_replace(true);
             if let Some(attempt) = self.job.attempts.last_mut() {
@@ -140,18 +141,23 @@ impl Run {
     /// ended, or would. (The place where a supervisor that outlived the agent is asked instead.)
     async fn take_over(&mut self) -> Option<Outcome> {
         let last = self.job.attempts.last();
-        if let Some(last) = last
-            && let Some(end) = &last.ended
-        {
-            // Its end is known: another attempt follows it, or it decided.
-            return (!self.another_follows(last.attempt, end))
-                .then(|| Outcome { attempt: last.attempt, end: end.clone() });
-        }
-        let number = last.map_or(0, |last| last.attempt);
-        if last.is_none() && !self.context.log_path(&self.job.job_id, 1).exists() {
+        let (number, group) = match last {
+            Some(last) => match &last.ended {
+                // Its end is known: it decided, or another attempt follows it.
+                Some(end) if !self.another_follows(last.attempt, end) => {
+                    return Some(Outcome { attempt: last.attempt, end: end.clone() });
+                }
+                Some(_) => (last.attempt + 1, None),
+                None => (last.attempt, last.process.exists().then_some(last.process.pid)),
+            },
+            None => (1, None),
+        };
+        // An attempt that the journal does not know has begun all the same where its log is there: the note of its
+        // start is written behind it.
+        let known = last.is_some_and(|last| last.attempt == number);
+        if !known && !self.context.log_path(&self.job.job_id, number).exists() {
             return None;
         }
-        let group = last.filter(|last| last.process.exists()).map(|last| last.process.pid);
         let tree = Tree { group, job_id: self.job.job_id.clone() };
         let ended = tree.end(self.context.config.grace).await;
         tracing::warn!(?ended, "the agent restarted while the script ran");
@@ -191,7 +197,7 @@ impl Run {
         self.audit.send_replace(Some(record));
     }
 
-    fn ship(&mut self, attempt: u32, position: u64, ended: watch::Receiver<bool>) {
+    fn ship(&mut self, attempt: u32, position: u64, ended: watch::Receiver<bool>, recovered: bool) {
         let request = &self.job.request;
         let shipper = Shipper {
             context: Arc::clone(&self.context),
@@ -204,7 +210,19 @@ impl Run {
             secret_id: request.secret_id.clone(),
             created: position > 0,
         };
-        self.shippers.spawn(shipper.run(ended).in_current_span());
+        // Where an earlier process began the attempt it knew the password that must not be shown, and this one has to
+        // ask for it; nothing but the shipping waits for that.
+        let context = Arc::clone(&self.context);
+        let secret = recovered.then(|| request.secret_id.clone());
+        self.shippers.spawn(
+            async move {
+                if let Some(secret) = secret {
+                    context.secrets.warm(&secret).await;
+                }
+                shipper.run(ended).await;
+            }
+            .in_current_span(),
+        );
     }
 
     /// Logs of attempts that an earlier process of the agent had not shipped to their end.
@@ -220,12 +238,11 @@ impl Run {
         if left.is_empty() {
             return;
         }
-        self.context.secrets.warm(&self.job.request.secret_id).await;
         for (attempt, position, _ended) in left {
             // The script of an attempt without an end is ended before anything else happens, see `take_over`: what
             // it still prints until then is in the file, which is why the last look comes with the outcome.
             let (ended, end_seen) = watch::channel(false);
-            self.ship(attempt, position, end_seen);
+            self.ship(attempt, position, end_seen, true);
             self.shippers.spawn({
                 let mut recorded = self.audit.subscribe();
                 let known = self.job.outcome.is_some();

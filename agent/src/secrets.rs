@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
 use crate::classify::{Answer, Backoff, classify};
 use crate::protocol::Credentials;
 use crate::redact::Redactor;
@@ -17,8 +19,11 @@ const FRESH: Duration = Duration::from_secs(60);
 /// How long a fetch is tried: a script waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a failure is: whoever asked meanwhile gets it as well, instead of waiting for one of their own.
+const FAILURE_FRESH: Duration = Duration::from_secs(5);
+
 /// Why there are no credentials.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum SecretError {
     #[error("Secrets Manager does not give secret {id}: {why}")]
     Fetch { id: String, why: String },
@@ -27,7 +32,7 @@ pub(crate) enum SecretError {
 }
 
 /// One secret's newest answer; its lock is what makes askers share a fetch.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Credentials)>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Result<Credentials, SecretError>)>>>;
 
 pub(crate) struct Secrets {
     client: aws_sdk_secretsmanager::Client,
@@ -48,19 +53,20 @@ impl Secrets {
             Arc::clone(slots.entry(id.to_owned()).or_default())
         };
         let mut slot = slot.lock().await;
-        if let Some((fetched, credentials)) = &*slot
-            && fetched.elapsed() < FRESH
+        if let Some((fetched, answer)) = &*slot
+            && fetched.elapsed() < if answer.is_ok() { FRESH } else { FAILURE_FRESH }
         {
-            return Ok(credentials.clone());
+            return answer.clone();
         }
-        let credentials = self.fetch(id).await?;
+        let answer = self.fetch(id).await;
+        *slot = Some((Instant::now(), answer.clone()));
+        let credentials = answer?;
         self.passwords
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(id.to_owned())
             .or_default()
             .insert(credentials.password.clone());
-        *slot = Some((Instant::now(), credentials.clone()));
         Ok(credentials)
     }
 
@@ -86,7 +92,9 @@ impl Secrets {
             match self.client.get_secret_value().secret_id(id).send().await {
                 Ok(answer) => return parse(id, answer.secret_string().unwrap_or_default()),
                 Err(error) => {
-                    if classify(&error) != Answer::Passing || began.elapsed() > PATIENCE {
+                    // Permissions are granted some day; the script that waits cannot wait for that.
+                    let denied = error.code() == Some("AccessDeniedException");
+                    if denied || classify(&error) != Answer::Passing || began.elapsed() > PATIENCE {
                         return Err(SecretError::Fetch {
                             id: id.to_owned(),
                             why: crate::callback::why(&error),

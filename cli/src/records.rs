@@ -165,6 +165,7 @@ pub(crate) mod samples {
             execution_end_ts: None,
             rsql_jobs: stages.iter().flat_map(|stage| stage.jobs.clone()).collect(),
             stages,
+            parameters: BTreeMap::default(),
             error_message: None,
             started_by: "cli:maria".into(),
             execution_arn: Some("arn:aws:states:us-east-1:000000000000:execution:rsqlflow-master:n".into()),

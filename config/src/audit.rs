@@ -3,6 +3,8 @@
 //! A record's status only goes forward: every writer makes its write conditional on the record not being final, with
 //! [`Status::FINAL`] as the list. The attribute names are those of the framework this product replaces.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Where a run or a job is.
@@ -75,6 +77,9 @@ pub struct WorkflowAudit {
     /// The stages as the run took them from the item.
     #[serde(default)]
     pub stages: Vec<StageAudit>,
+    /// The parameters that the run itself was given, over those of the item.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
     /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,

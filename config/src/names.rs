@@ -91,26 +91,44 @@ pub fn script_path_problem(path: &str) -> Option<String> {
     None
 }
 
-/// Variables that the script convention or the operating system gives a meaning, so parameters may not set them.
-pub const RESERVED_PARAMETERS: [&str; 17] = [
+/// Variables that the script convention, a shell or an interpreter gives a meaning, so parameters may not set them: bash
+/// runs what `PS4` substitutes when `SHELLOPTS` asks for tracing, interpreters load what their variables name.
+pub const RESERVED_PARAMETERS: [&str; 31] = [
     "ATTEMPT",
+    "BASHOPTS",
     "BASH_ENV",
     "DB",
     "ENV",
     "HOME",
     "HOST",
     "IFS",
+    "JAVA_TOOL_OPTIONS",
     "JOB_NAME",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
+    "NODE_OPTIONS",
     "PASSWORD",
     "PATH",
+    "PERL5DB",
+    "PERL5LIB",
+    "PERL5OPT",
     "PORT",
+    "PROMPT_COMMAND",
+    "PS4",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
     "RSPASSWORD",
+    "RSPORT",
+    "RUBYLIB",
+    "RUBYOPT",
+    "SHELLOPTS",
     "USER",
     "WORKFLOW_EXECUTION_ID",
     "WORKFLOW_ID",
+    "ZDOTDIR",
 ];
+
+/// Families of such variables.
+const RESERVED_PREFIXES: [&str; 5] = ["BASH_FUNC_", "GIT_", "LD_", "RSQLFLOW_", "RSQL_"];
 
 /// Why `name` cannot be a parameter, if it cannot: parameters become environment variables.
 pub fn parameter_name_problem(name: &str) -> Option<String> {
@@ -121,7 +139,8 @@ pub fn parameter_name_problem(name: &str) -> Option<String> {
             "is not a name for an environment variable; use letters, digits and _, no digit first".into(),
         );
     }
-    if RESERVED_PARAMETERS.contains(&name) || name.starts_with("RSQLFLOW_") || name.starts_with("LD_") {
+    if RESERVED_PARAMETERS.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    {
         return Some("is reserved; choose another name".into());
     }
     None
@@ -157,7 +176,9 @@ mod tests {
     #[test]
     fn parameters_cannot_bend_the_environment() {
         assert_eq!(parameter_name_problem("run_date"), None);
-        for bad in ["", "1a", "a-b", "PATH", "LD_PRELOAD", "LD_AUDIT", "RSQLFLOW_X", "HOST"] {
+        for bad in
+            ["", "1a", "a-b", "PATH", "LD_PRELOAD", "LD_AUDIT", "RSQLFLOW_X", "HOST", "PS4", "SHELLOPTS"]
+        {
             assert!(parameter_name_problem(bad).is_some(), "{bad:?}");
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
 use rsqlflow_config::audit::{StageAudit, Status, WorkflowAudit};
 use rsqlflow_config::run::{RunInput, generate_run_id};
@@ -16,6 +17,10 @@ use rsqlflow_config::{names, time, validate};
 use serde_dynamo::aws_sdk_dynamodb_1::to_item;
 
 use crate::{Audit, Items, TriggerError, plan};
+
+/// How far the clocks of two callers of AWS may be apart: five minutes, beyond which their signatures are refused.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>
+const CLOCK_SKEW_SECONDS: i64 = 300;
 
 /// What the trigger needs to know of its account.
 #[derive(Debug, Clone)]
@@ -113,8 +118,8 @@ impl Trigger {
         if text.len() > names::PAYLOAD_MAX {
             return Err(TriggerError::TooLarge { size: text.len() });
         }
-        let recorded = self.record(&workflow, &input, &request.started_by).await?;
-        self.execute(&run_id, text, !recorded).await
+        let recorded = self.record(&workflow, &input, &request).await?;
+        self.execute(recorded, text).await
     }
 
     async fn workflow(&self, id: &str) -> Result<Workflow, TriggerError> {
@@ -129,25 +134,19 @@ impl Trigger {
         Ok(workflow)
     }
 
-    /// Writes the run's record if there is none; whether it did.
+    /// Writes the run's record if there is none, or finds the one that is this run's.
     async fn record(
         &self,
         workflow: &Workflow,
         input: &RunInput,
-        started_by: &str,
-    ) -> Result<bool, TriggerError> {
+        request: &StartRequest,
+    ) -> Result<Recorded, TriggerError> {
         let run_id = &input.run.workflow_execution_id;
         // The key has the workflow in it, so a run of another workflow with this id would not collide by itself.
-        if let Some(other) = self.audit.run(run_id).await? {
-            if other.workflow_id != workflow.workflow_id {
-                return Err(TriggerError::RunExists {
-                    id: run_id.clone(),
-                    of: format!(" of workflow `{}`", other.workflow_id),
-                });
-            }
-            return Ok(false);
+        if let Some(record) = self.audit.run(run_id).await? {
+            return same_run(record, request);
         }
-        let record = audit_record(workflow, input, started_by, &self.execution_arn(run_id));
+        let record = audit_record(workflow, input, request, &self.execution_arn(run_id));
         let item = to_item(&record).map_err(|error| TriggerError::Record {
             table: self.settings.workflow_audit_table.clone(),
             message: error.to_string(),
@@ -161,65 +160,82 @@ impl Trigger {
             .send()
             .await;
         match put {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(Recorded { record, before: false }),
+            // Another start was quicker; then its record is there to be compared.
             Err(error)
                 if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
             {
-                Ok(false)
+                match self.audit.run(run_id).await? {
+                    Some(record) => same_run(record, request),
+                    None => Err(TriggerError::RunExists { id: run_id.clone(), of: String::new() }),
+                }
             }
             Err(error) => Err(TriggerError::aws("recording the run", error)),
         }
     }
 
-    async fn execute(
-        &self,
-        run_id: &str,
-        input: String,
-        recorded_before: bool,
-    ) -> Result<Started, TriggerError> {
+    async fn execute(&self, recorded: Recorded, input: String) -> Result<Started, TriggerError> {
+        let run_id = recorded.record.workflow_execution_id.as_str();
+        let already = |already_started| Started {
+            workflow_execution_id: run_id.into(),
+            execution_arn: self.execution_arn(run_id),
+            already_started,
+        };
+        let status = recorded.record.execution_status;
+        if status.is_final() {
+            // A run that has ended is looked at, not run again; one that was cancelled before it started has no end
+            // to look at.
+            return match self.execution(run_id).await? {
+                Some(_) => Ok(already(true)),
+                None => Err(TriggerError::Ended { id: run_id.into(), status }),
+            };
+        }
         let started = self
             .sfn
             .start_execution()
             .state_machine_arn(&self.settings.master_arn)
             .name(run_id)
-            .input(input)
+            .input(&input)
             .send()
             .await;
         match started {
-            Ok(answer) => Ok(Started {
-                workflow_execution_id: run_id.into(),
-                execution_arn: answer.execution_arn,
-                already_started: recorded_before,
-            }),
-            // Running with another input, or ended: only when the record is older can this be the run asked for.
+            Ok(_) => Ok(already(recorded.before)),
             Err(error)
                 if matches!(
                     error.as_service_error(),
                     Some(StartExecutionError::ExecutionAlreadyExists(_))
                 ) =>
             {
-                if recorded_before {
-                    Ok(Started {
-                        workflow_execution_id: run_id.into(),
-                        execution_arn: self.execution_arn(run_id),
-                        already_started: true,
-                    })
-                } else {
-                    self.withdraw(run_id).await?;
-                    Err(TriggerError::RunExists { id: run_id.into(), of: String::new() })
+                // The record is older, so the execution is its own: running under an item that has changed since,
+                // or ended.
+                if recorded.before || self.is_this_run(&recorded.record, &input).await? {
+                    return Ok(already(true));
                 }
+                let message = "Step Functions knows another execution of this name, which is not this run's";
+                self.close(&recorded.record, Status::Failed, message).await?;
+                Err(TriggerError::RunExists { id: run_id.into(), of: String::new() })
             }
             Err(error) => Err(TriggerError::aws("starting the execution", error)),
         }
     }
 
-    /// Closes the record of a run that could not become one.
-    async fn withdraw(&self, run_id: &str) -> Result<(), TriggerError> {
-        if let Some(record) = self.audit.run(run_id).await? {
-            let message = "Step Functions knows an older execution of this name, which has no record";
-            self.close(&record, Status::Failed, message).await?;
+    /// Whether the execution of a fresh record's name was started by a rival with the same wish, rather than long ago.
+    async fn is_this_run(&self, record: &WorkflowAudit, input: &str) -> Result<bool, TriggerError> {
+        let Some(execution) = self.execution(&record.workflow_execution_id).await? else { return Ok(false) };
+        let recorded = time::parse(&record.execution_start_ts).map_or(0, |time| time.timestamp());
+        // Clocks of two triggers, and the service's, may differ by as much as requests may be old.
+        let fresh = execution.start_date.secs() >= recorded - CLOCK_SKEW_SECONDS;
+        Ok(fresh && execution.input.as_deref() == Some(input))
+    }
+
+    async fn execution(&self, run_id: &str) -> Result<Option<DescribeExecutionOutput>, TriggerError> {
+        match self.sfn.describe_execution().execution_arn(self.execution_arn(run_id)).send().await {
+            Ok(execution) => Ok(Some(execution)),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_execution_does_not_exist()) => {
+                Ok(None)
+            }
+            Err(error) => Err(TriggerError::aws("looking at the execution", error)),
         }
-        Ok(())
     }
 
     /// Gives a run's record a final status, unless it has one.
@@ -268,7 +284,25 @@ impl Trigger {
     }
 }
 
-fn audit_record(workflow: &Workflow, input: &RunInput, started_by: &str, arn: &str) -> WorkflowAudit {
+/// A run's record, and whether it was there before.
+struct Recorded {
+    record: WorkflowAudit,
+    before: bool,
+}
+
+/// Whether a record that is there is that of the run asked for.
+fn same_run(record: WorkflowAudit, request: &StartRequest) -> Result<Recorded, TriggerError> {
+    let other = if record.workflow_id != request.workflow_id {
+        format!(" of workflow `{}`", record.workflow_id)
+    } else if record.parameters != request.parameters {
+        " with other parameters".into()
+    } else {
+        return Ok(Recorded { record, before: true });
+    };
+    Err(TriggerError::RunExists { id: record.workflow_execution_id, of: other })
+}
+
+fn audit_record(workflow: &Workflow, input: &RunInput, request: &StartRequest, arn: &str) -> WorkflowAudit {
     let stages: Vec<StageAudit> = workflow
         .workflow_stages
         .iter()
@@ -293,8 +327,9 @@ fn audit_record(workflow: &Workflow, input: &RunInput, started_by: &str, arn: &s
             .map(|job| job.job_name.clone())
             .collect(),
         stages,
+        parameters: request.parameters.clone(),
         error_message: None,
-        started_by: started_by.into(),
+        started_by: request.started_by.clone(),
         execution_arn: Some(arn.into()),
     }
 }

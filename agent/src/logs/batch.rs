@@ -12,6 +12,9 @@ pub(crate) const BATCH_BYTES_MAX: usize = 1_048_576;
 /// Most events of a call.
 pub(crate) const BATCH_EVENTS_MAX: usize = 10_000;
 
+/// Longest time a call may span, in milliseconds: 24 hours, less one for clocks.
+const BATCH_SPAN_MAX: i64 = 23 * 60 * 60 * 1000;
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
@@ -24,7 +27,7 @@ pub(crate) struct Event {
 
 /// The events of the next call.
 ///
-/// All events of a batch are read within one pass over the file, so they never span the 24 hours that a call may.
+/// Times never go back within a batch, whatever the clock does, and a batch that an outage kept for a day is full.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     events: Vec<Event>,
@@ -35,7 +38,11 @@ impl Batch {
     /// Adds an event; where it no longer fits, answers the batch that is full and starts the next with it.
     pub(crate) fn add(&mut self, timestamp: i64, line: Line) -> Option<Vec<Event>> {
         let size = line.text.len() + EVENT_OVERHEAD;
-        let full = self.bytes + size > BATCH_BYTES_MAX || self.events.len() == BATCH_EVENTS_MAX;
+        let timestamp = self.events.last().map_or(timestamp, |last| last.timestamp.max(timestamp));
+        let span = self.events.first().map_or(0, |first| timestamp - first.timestamp);
+        let full = self.bytes + size > BATCH_BYTES_MAX
+            || self.events.len() == BATCH_EVENTS_MAX
+            || span > BATCH_SPAN_MAX;
         let done = if full { self.take() } else { None };
         self.bytes += size;
         self.events.push(Event { timestamp, text: line.text, end: line.end });
@@ -54,6 +61,17 @@ impl Batch {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn times_go_forward_and_span_less_than_a_day() {
+        let mut batch = Batch::default();
+        let line = || Line { text: "x".into(), end: 0 };
+        assert_eq!(batch.add(1_000, line()), None);
+        assert_eq!(batch.add(500, line()), None);
+        let full = batch.add(1_000 + BATCH_SPAN_MAX + 1, line()).unwrap();
+        assert_eq!(full.iter().map(|event| event.timestamp).collect::<Vec<_>>(), [1_000, 1_000]);
+        assert_eq!(batch.take().unwrap().len(), 1);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]

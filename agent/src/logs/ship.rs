@@ -200,8 +200,7 @@ impl Shipper {
                         break;
                     }
                     Answer::Passing => {
-                        tracing::debug!(job_id = self.job_id, error = %crate::callback::why(&error),
-                            "log events will be sent again");
+                        self.say_it_waits(&backoff, &crate::callback::why(&error));
                         backoff.pause().await;
                     }
                 },
@@ -209,6 +208,16 @@ impl Shipper {
         }
         self.position = end;
         self.context.dispatcher.log_position(&self.job_id, self.attempt, end);
+    }
+
+    fn say_it_waits(&self, backoff: &Backoff, error: &str) {
+        if backoff.worth_telling() {
+            tracing::warn!(
+                job_id = self.job_id,
+                error,
+                "CloudWatch Logs does not take log events; trying again"
+            );
+        }
     }
 
     /// Creates the stream, and its group if that is missing too. Gives up only where the service refuses.
@@ -228,7 +237,10 @@ impl Shipper {
                         backoff.pause().await;
                     }
                 }
-                Answer::Passing => backoff.pause().await,
+                Answer::Passing => {
+                    self.say_it_waits(&backoff, &crate::callback::why(&error));
+                    backoff.pause().await;
+                }
                 Answer::Refused | Answer::Gone | Answer::ConditionFailed => {
                     tracing::warn!(stream = self.stream, error = %crate::callback::why(&error),
                         "the log stream cannot be created");

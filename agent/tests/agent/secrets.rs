@@ -120,7 +120,7 @@ async fn a_sql_file_is_run_by_rsql_with_its_credentials_and_variables() {
     std::fs::create_dir(&bin).unwrap();
     std::fs::write(
         bin.join("rsql"),
-        "#!/bin/sh\nfor value in \"$@\"; do echo \"[$value]\"; done\n[ -n \"$RSPASSWORD\" ] && echo with password\n",
+        "#!/bin/sh\nfor value in \"$@\"; do echo \"[$value]\"; done\n[ -n \"$RSPASSWORD\" ] && echo with password\necho \"$RSQL_VARIABLES\"\n",
     )
     .unwrap();
     std::fs::set_permissions(bin.join("rsql"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -134,5 +134,5 @@ async fn a_sql_file_is_run_by_rsql_with_its_credentials_and_variables() {
     assert!(matches!(world.told().await, Told::Success(_)));
     world.settled().await;
     let scripts = world.config.scripts_dir.canonicalize().unwrap().display().to_string();
-    insta::assert_snapshot!(world.events().join(" ").replace(&scripts, "SCRIPTS"), @"[-h] [warehouse.test] [-p] [5439] [-U] [etl] [-d] [dev] [-v] [WORKFLOW_ID=nightly] [-v] [WORKFLOW_EXECUTION_ID=nightly-1] [-v] [JOB_NAME=load.sql] [-v] [region=eu west] [-v] [1=first] [-v] [ATTEMPT=1] [-f] [SCRIPTS/load.sql] with password");
+    insta::assert_snapshot!(world.events().join(" ").replace(&scripts, "SCRIPTS"), @"[-h] [warehouse.test] [-p] [5439] [-U] [etl] [-d] [dev] [-v] [1=first] [-f] [SCRIPTS/load.sql] with password WORKFLOW_ID,WORKFLOW_EXECUTION_ID,JOB_NAME,ATTEMPT,region");
 }
