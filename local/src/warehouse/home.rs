@@ -2,9 +2,12 @@
 //!
 //! Usually `<data dir>/warehouse`, as ourselves. Root cannot run PostgreSQL, and another user cannot pass through a
 //! data directory that is closed to others; so root's clusters are in a directory of their own under `/var/lib` (or
-//! the temporary directory, for a data directory that is in there), named after the data directory.
+//! the temporary directory, for a data directory that is in there), named after the data directory. Deleting a data
+//! directory leaves its cluster behind there; the next new cluster clears it away.
 
+use std::ffi::OsString;
 use std::fs::DirBuilder;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +20,9 @@ use super::{WarehouseError, io};
 
 /// Users that may run the server for root, in order of preference.
 const USERS: [&str; 2] = ["postgres", "nobody"];
+
+/// What homes outside of their data directory are called.
+const PREFIX: &str = "rsqlflow-warehouse-";
 
 /// A user other than ourselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +82,12 @@ impl Home {
             files = %self.path.display(),
             "PostgreSQL does not run as root: the warehouse's files are kept for another user"
         );
+        remove_orphans(&self.path, user).await;
         for directory in [&self.path, &self.sockets()] {
             DirBuilder::new().mode(0o700).create(directory).map_err(io("make the warehouse's directory"))?;
         }
+        let owner = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+        replace_private_file(&self.path.join(OWNER), owner.as_os_str().as_encoded_bytes())?;
         self.give(&self.sockets())?;
         self.give(&self.path)?;
         Ok(replace_private_file(&marker, name)?)
@@ -119,6 +128,34 @@ impl Home {
     }
 }
 
+/// The file that names the data directory a home belongs to.
+const OWNER: &str = "data_dir";
+
+/// Removes the homes beside `path` whose data directory has been deleted: it was all that knew their password.
+async fn remove_orphans(path: &Path, user: User) {
+    for entry in path.parent().and_then(|base| std::fs::read_dir(base).ok()).into_iter().flatten().flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let orphan = Home { path: entry.path(), user: Some(user) };
+        let ours =
+            orphan.path.symlink_metadata().is_ok_and(|found| found.is_dir() && found.uid() == user.uid);
+        let owner = std::fs::read(orphan.path.join(OWNER)).map(OsString::from_vec);
+        if !ours || !owner.is_ok_and(|owner| matches!(Path::new(&owner).try_exists(), Ok(false))) {
+            continue;
+        }
+        if let Some(server) = left_over(&orphan)
+            && let Err(error) = Running::adopted(server).stop().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an orphaned warehouse was not stopped");
+            continue;
+        }
+        // What cannot be removed now is tried again next time.
+        let removed = std::fs::remove_dir_all(&orphan.path).is_ok();
+        tracing::info!(files = %orphan.path.display(), removed, "a warehouse without a data directory");
+    }
+}
+
 fn find_user(accounts: &str) -> Option<User> {
     USERS.iter().find_map(|wanted| {
         accounts.lines().find_map(|line| {
@@ -133,7 +170,7 @@ fn find_user(accounts: &str) -> Option<User> {
 fn name_for(data_dir: &Path) -> String {
     let hash = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
     let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("rsqlflow-warehouse-{short}")
+    format!("{PREFIX}{short}")
 }
 
 #[cfg(test)]

@@ -122,3 +122,26 @@ async fn reading_its_secret_starts_it() {
     assert!(!warehouse.is_running().await);
     warehouse.destroy().await.unwrap();
 }
+
+#[tokio::test]
+async fn the_warehouse_of_a_deleted_data_directory_goes_with_the_next() {
+    let [first, second] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let orphan = Warehouse::new(first.path());
+    if first_start(&orphan).await.is_none() {
+        return;
+    }
+    let files = orphan.files().unwrap();
+    let pid = Pid::from_raw(postmaster(&files)).unwrap();
+    if files.starts_with(first.path()) {
+        println!("skipped: only root keeps clusters outside of the data directory");
+        orphan.destroy().await.unwrap();
+        return;
+    }
+    drop(orphan);
+    drop(first);
+    let next = Warehouse::new(second.path());
+    next.connection().await.unwrap();
+    assert!(!files.exists());
+    assert!(rustix::process::test_kill_process(pid).is_err(), "its server still runs");
+    next.destroy().await.unwrap();
+}
