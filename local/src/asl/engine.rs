@@ -57,8 +57,8 @@ pub(crate) struct Engine {
     stopping: AtomicBool,
     definitions: Mutex<HashMap<i64, Arc<Definition>>>,
     changes: broadcast::Sender<StatusChange>,
-    /// Changes whenever an execution is there to be spoken to.
-    begun: watch::Sender<()>,
+    /// Changes whenever an execution comes to be spoken to, or is no more.
+    population: watch::Sender<()>,
     executions: OnceLock<Weak<dyn Executions>>,
 }
 
@@ -103,7 +103,7 @@ impl Engine {
             stopping: AtomicBool::new(false),
             definitions: Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
-            begun: watch::channel(()).0,
+            population: watch::channel(()).0,
             executions: OnceLock::new(),
         })
     }
@@ -122,9 +122,9 @@ impl Engine {
         self.changes.subscribe()
     }
 
-    /// Tells when executions come into being or are taken up.
-    pub(crate) fn begun(&self) -> watch::Receiver<()> {
-        self.begun.subscribe()
+    /// Tells when executions begin, are taken up, or end.
+    pub(crate) fn population(&self) -> watch::Receiver<()> {
+        self.population.subscribe()
     }
 
     pub(super) fn announce(&self, change: StatusChange) {
@@ -158,7 +158,7 @@ impl Engine {
         let task = tokio::spawn(actor.live(effects)).abort_handle();
         actors.insert(id, Running { handle, task });
         drop(actors);
-        self.begun.send_replace(());
+        self.population.send_replace(());
     }
 
     /// Lets go of every execution, as the end of the process would. They are taken up again from disk.
@@ -176,6 +176,7 @@ impl Engine {
 
     pub(super) fn forget(&self, id: i64) {
         self.actors().remove(&id);
+        self.population.send_replace(());
     }
 
     fn actors(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Running>> {

@@ -186,8 +186,9 @@ impl StepFunctions {
         let request: Stop = shape::parse(body)?;
         let arn = request.execution_arn;
         let known = self.execution(&arn).await?;
-        if known.status == "RUNNING" {
-            let handle = self.engine.handle(known.id).ok_or_else(not_taken_up)?;
+        if known.status == "RUNNING"
+            && let Some(handle) = self.engine.handle(known.id)
+        {
             let (reply, answer) = oneshot::channel();
             let failure = Failure { error: request.error, cause: request.cause };
             if handle.inbox.send(Message::Stop { failure, reply }).is_ok() {
@@ -197,7 +198,7 @@ impl StepFunctions {
                 }
             }
         }
-        // Its end, whoever brought it about, is written by now.
+        // Its end, whoever brought it about, is written by now, unless nobody has taken it up yet.
         let known = self.execution(&arn).await?;
         let stopped_ms = known.stopped_ms.ok_or_else(not_taken_up)?;
         Ok(json!({ "stopDate": epoch_seconds(stopped_ms) }))

@@ -19,9 +19,10 @@ impl Executions for StepFunctions {
 
     fn ended<'a>(&'a self, arn: &'a str) -> Reply<'a> {
         Box::pin(async move {
-            let mut begun = self.engine.begun();
+            let mut population = self.engine.population();
             loop {
-                begun.mark_unchanged();
+                // Before looking: a change from here on is seen below.
+                population.mark_unchanged();
                 let (id, running) = self.number_of(arn).await?;
                 if !running {
                     return self.description(arn).await;
@@ -29,8 +30,8 @@ impl Executions for StepFunctions {
                 match self.engine.handle(id) {
                     // An error means that the actor is gone; what it left is on disk.
                     Some(mut handle) => drop(handle.ended.wait_for(Option::is_some).await),
-                    // Not taken up yet: after a restart, parents may come before their children.
-                    None => drop(begun.changed().await),
+                    // Not taken up yet (after a restart, parents may come before their children), or ended since.
+                    None => drop(population.changed().await),
                 }
             }
         })

@@ -97,6 +97,7 @@ impl Run {
         if let Some(parent) = self.frames.get_mut(&parent) {
             parent.body.previous_event = frame.body.previous_event;
         }
+        self.touched.insert(parent);
     }
 
     pub(super) fn keep_result(&mut self, number: u32, position: u32, output: Option<Payload>) {

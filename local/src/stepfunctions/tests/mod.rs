@@ -242,8 +242,27 @@ impl World {
         };
         match tokio::time::timeout(Duration::from_secs(20), end).await {
             Ok(description) => description,
-            Err(_) => panic!("did not end: {:#?}", self.history(execution).await),
+            Err(_) => panic!("did not end: {}", self.all().await),
         }
+    }
+
+    /// Every execution, for when something went wrong.
+    async fn all(&self) -> String {
+        let read = |tx: &rusqlite::Transaction<'_>| {
+            let mut rows = tx.prepare(
+                "select e.name, e.status, v.id & 16777215, v.type, v.details from sfn_execution e
+                 join sfn_event v on v.id >> 24 = e.id order by v.id",
+            )?;
+            let mut text = String::new();
+            let mut rows = rows.query([])?;
+            while let Some(row) = rows.next()? {
+                let (name, status, id): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let (kind, details): (String, String) = (row.get(3)?, row.get(4)?);
+                text += &format!("\n{name} {status} {id} {kind} {details}");
+            }
+            Ok(text)
+        };
+        self.store.read(read).await.unwrap()
     }
 
     async fn history(&self, execution: &str) -> Vec<Value> {
