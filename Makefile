@@ -27,7 +27,7 @@ test:
 	PATH="$$(setup/install --path):$$PATH" cargo nextest run --locked --workspace
 
 bench:
-	setup/install build postgresql
+	setup/install build strace
 	cargo build --locked --release
 	cargo run --locked --release --quiet -p rsqlflow-bench
 

@@ -10,4 +10,5 @@ mod failures;
 mod plain_form;
 mod restarts;
 mod secrets;
+mod statemachines;
 mod values;
