@@ -201,7 +201,13 @@ impl Run {
                 input,
             });
         }
-        std::mem::take(&mut self.step)
+        let mut step = std::mem::take(&mut self.step);
+        // A task may be scheduled and over within one step: two things happened at once. Then it never began.
+        step.effects.retain(|effect| match effect {
+            Effect::Call { task, .. } | Effect::Await { task, .. } => self.waits_for(*task),
+            Effect::Cancel { .. } => true,
+        });
+        step
     }
 
     /// Does all the work there is.
@@ -283,6 +289,10 @@ impl Run {
     }
 
     fn enter(&mut self, number: u32, name: &StateName, input: Payload) {
+        // A sibling that failed took the frame along before it entered its first state.
+        if !self.frames.contains_key(&number) {
+            return;
+        }
         let definition = Arc::clone(&self.definition);
         // Every target was checked when the definition was read.
         let Some(state) = definition.states.get(name) else { return };
