@@ -39,8 +39,9 @@ enum Need {
     Durable,
 }
 
-/// Runs inside the transaction; returns what to do once it is committed (`Ok`) or lost (`Err`).
-type Job = Box<dyn FnOnce(&Transaction<'_>) -> AfterCommit + Send>;
+/// Runs inside the transaction, or not at all when there is none; returns what to do once it is committed (`Ok`) or
+/// lost (`Err`).
+type Job = Box<dyn FnOnce(Option<&Transaction<'_>>) -> AfterCommit + Send>;
 type AfterCommit = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// A handle to the store; clones share the one connection.
@@ -138,6 +139,12 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
+            let Some(tx) = tx else {
+                return Box::new(move |committed| {
+                    let why = committed.err().unwrap_or_else(|| "there was no transaction".into());
+                    let _ = reply.send(Err(StoreError::Commit(why)));
+                });
+            };
             // A savepoint keeps one job's failure from taking its neighbours in the batch along.
             let result = if need == Need::Read {
                 work(tx)
@@ -192,12 +199,21 @@ fn run(
         let committed = match connection.transaction() {
             Ok(tx) => {
                 for (_, job) in batch {
-                    after.push(job(&tx));
+                    // On some errors, a full disk above all, SQLite rolls everything back by itself. What ran
+                    // after that would be in a transaction of its own, and kept while its caller hears otherwise.
+                    let open = !tx.is_autocommit();
+                    after.push(job(open.then_some(&tx)));
                 }
-                tx.commit().map_err(|error| error.to_string())
+                if tx.is_autocommit() {
+                    Err("the transaction was rolled back".to_owned())
+                } else {
+                    tx.commit().map_err(|error| error.to_string())
+                }
             }
-            // The jobs are dropped and with them their replies: callers see `Closed`.
-            Err(_) => continue,
+            Err(error) => {
+                after.extend(batch.into_iter().map(|(_, job)| job(None)));
+                Err(error.to_string())
+            }
         };
         if want_full && committed.is_ok() {
             flushes.fetch_add(1, Ordering::Relaxed);
@@ -232,6 +248,41 @@ mod tests {
         let rows: i64 =
             store.read(|tx| tx.query_row("select sum(v) from t", [], |row| row.get(0))).await.unwrap();
         assert_eq!(rows, 4);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_keeps_nothing_whose_caller_hears_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s.db")).unwrap();
+        store.migrate("create table if not exists t (v integer primary key, b blob)").await.unwrap();
+        store.durable(|tx| tx.pragma_update(None, "max_page_count", 20)).await.unwrap();
+        // The three wait behind a fourth, so that they share a transaction.
+        let (started, running) = oneshot::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let busy = store.clone();
+        let busy = tokio::spawn(async move {
+            busy.read(move |_| {
+                let _ = started.send(());
+                Ok(wait.recv().is_ok())
+            })
+            .await
+        });
+        running.await.unwrap();
+        let insert = |v: i64, size: i64| {
+            store.durable(move |tx| tx.execute("insert into t values (?1, zeroblob(?2))", [v, size]))
+        };
+        let (one, two, three, ()) =
+            tokio::join!(insert(1, 1), insert(2, 1_000_000), insert(3, 1), async { go.send(()).unwrap() });
+        assert!(busy.await.unwrap().unwrap());
+        assert!(two.is_err());
+        for (v, outcome) in [(1, one), (3, three)] {
+            let kept: bool = store
+                .read(move |tx| tx.query_row("select count(*) from t where v = ?1", [v], |row| row.get(0)))
+                .await
+                .unwrap();
+            assert_eq!(kept, outcome.is_ok(), "{v}: {outcome:?}");
+        }
+        store.durable(|tx| tx.execute("insert into t values (4, null)", [])).await.unwrap();
     }
 
     #[tokio::test]

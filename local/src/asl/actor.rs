@@ -102,7 +102,13 @@ impl Actor {
                     for (reply, _) in replies {
                         let _ = reply.send(Err(Refusal::NotWritten(error.to_string())));
                     }
-                    if !self.take_up_again(&error).await {
+                    let taken_up = self.take_up_again(&error).await;
+                    // With the step, the end of their tasks may be lost; then their jobs are waited for again.
+                    late.retain(
+                        |effect| matches!(effect, Effect::Cancel { task, .. } if !self.run.waits_for(*task)),
+                    );
+                    self.perform(late);
+                    if !taken_up {
                         return self.engine.forget(self.run.id);
                     }
                 }

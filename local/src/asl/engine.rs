@@ -10,8 +10,10 @@ use tokio::task::AbortHandle;
 
 use super::actor::{Actor, Handle};
 use super::definition::Definition;
+use super::failure::Failure;
 use super::integrations::Executions;
 use super::journal;
+use super::orphan::is_orphan;
 use super::payload::Payload;
 use super::run::{Effect, Run};
 use super::scope::ExecutionFacts;
@@ -183,7 +185,8 @@ impl Engine {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up every execution that was running; gives how many.
+    /// Takes up every execution that was running; gives how many. One that cannot be taken up is left for next time,
+    /// and keeps no other from it.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<usize, StoreError> {
         let running: Vec<i64> = self
             .store
@@ -198,13 +201,32 @@ impl Engine {
             if self.handle(id).is_some() {
                 continue;
             }
-            let Some(mut run) = self.load(id).await? else { continue };
-            let step = run.take_step();
-            self.store.durable(move |tx| journal::apply(tx, id, &step.writes)).await?;
-            self.live(run, step.effects);
-            taken_up += 1;
+            match self.take_up(id).await {
+                Ok(true) => taken_up += 1,
+                Ok(false) => {}
+                Err(StoreError::Closed) => return Err(StoreError::Closed),
+                Err(error) => tracing::error!(
+                    execution = id,
+                    error = &error as &dyn std::error::Error,
+                    "an execution cannot be taken up"
+                ),
+            }
         }
         Ok(taken_up)
+    }
+
+    /// Takes up one execution; `false` when there is nothing to take up. A nested one is taken up after its parent,
+    /// whose number is lower, and so learns whether the parent still waits before it calls anything.
+    async fn take_up(self: &Arc<Self>, id: i64) -> Result<bool, StoreError> {
+        let Some(mut run) = self.load(id).await? else { return Ok(false) };
+        if self.store.read(move |tx| is_orphan(tx, id)).await? {
+            let cause = "The parent execution no longer waits".to_owned();
+            run.stop(Failure { error: None, cause: Some(cause) }, self.time.now());
+        }
+        let step = run.take_step();
+        self.store.durable(move |tx| journal::apply(tx, id, &step.writes)).await?;
+        self.live(run, step.effects);
+        Ok(true)
     }
 
     /// Reads a running execution and finds out what to do next; `None` when there is no such execution.

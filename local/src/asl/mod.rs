@@ -17,6 +17,7 @@ pub(crate) mod integrations;
 pub(crate) mod journal;
 mod jsonata;
 pub(crate) mod limits;
+mod orphan;
 pub(crate) mod payload;
 pub(crate) mod run;
 pub(crate) mod scope;

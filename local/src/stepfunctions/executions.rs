@@ -1,5 +1,7 @@
 //! Executions: starting, stopping, describing, listing.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +20,7 @@ use crate::asl::token::TaskRef;
 use crate::clock::epoch_seconds;
 use crate::service::AwsError;
 use crate::shape;
+use crate::store::StoreError;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,10 +126,14 @@ impl StepFunctions {
         let mut run = self.engine.begin(facts, definition);
         let step = run.take_step();
         let id = run.id;
-        let inserted = {
-            let arn = arn.clone();
+        let engine = Arc::clone(&self.engine);
+        let wanted = arn.clone();
+        // A task of its own: a caller who goes away must not leave an execution that is written and that nobody runs.
+        let begun = tokio::spawn(async move {
+            let arn = wanted;
             let writes = step.writes;
-            self.store()
+            let inserted = engine
+                .store
                 .durable(move |tx| {
                     if let Some(parent) = parent
                         && let Some(known) = child_of(tx, parent.task)?
@@ -166,13 +173,15 @@ impl StepFunctions {
                     journal::apply(tx, id, &writes)?;
                     Ok(Inserted::New)
                 })
-                .await?
-        };
-        match inserted {
-            Inserted::New => {
-                self.engine.adopt(run, step.effects);
-                Ok(json!({ "executionArn": arn, "startDate": epoch_seconds(started_ms) }))
+                .await?;
+            if matches!(inserted, Inserted::New) {
+                engine.adopt(run, step.effects);
             }
+            Ok::<_, StoreError>(inserted)
+        });
+        let stopping = |_| AwsError::server("The embedded default is stopping");
+        match begun.await.map_err(stopping)?? {
+            Inserted::New => Ok(json!({ "executionArn": arn, "startDate": epoch_seconds(started_ms) })),
             Inserted::Same(known) => {
                 Ok(json!({ "executionArn": known.arn, "startDate": epoch_seconds(known.started_ms) }))
             }

@@ -74,9 +74,7 @@ impl StepFunctions {
     /// # Errors
     /// The store's.
     pub async fn resume(&self) -> Result<usize, StoreError> {
-        let taken_up = self.engine.resume().await?;
-        self.stop_orphans().await?;
-        Ok(taken_up)
+        self.engine.resume().await
     }
 
     /// Every beginning and end of an execution from now on. Subscribe before asking for a status, and no change is

@@ -7,14 +7,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::{Caller, Integration, Outcome, Pattern, exception_name, is_unmodelled, texts, with_metadata};
 use crate::asl::failure::{Failure, names};
+use crate::asl::limits;
 use crate::service::AwsError;
 
 struct StartExecution;
+
+/// How long to wait before a child that could not be stopped is stopped again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) fn recognise(
     service: &str,
@@ -103,25 +109,92 @@ impl Integration for StartExecution {
         submission: &'a Value,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            let (Ok(executions), Some(arn)) = (from.executions(), submission["ExecutionArn"].as_str()) else {
-                return;
-            };
+            let Some(arn) = submission["ExecutionArn"].as_str() else { return };
             let cause = format!("The task of the parent execution {} no longer waits", from.execution_arn);
-            if let Err(error) = executions.stop(arn, cause).await {
+            let mut pause = FIRST_PAUSE;
+            // When the process stops there are no executions any more; the next one stops children without parents.
+            while let Ok(executions) = from.executions() {
+                let Err(error) = executions.stop(arn, cause.clone()).await else { return };
                 tracing::debug!(child = arn, %error, "could not stop a nested execution");
+                if error.status < 500 {
+                    return;
+                }
+                // Ours: the store failed, or the child is not taken up yet. Nobody else will stop it.
+                drop(executions);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         })
     }
 }
 
 /// The description of a child that failed, with its input as text as `DescribeExecution` gives it.
+///
+/// It becomes a cause, which is cut at a length that one input alone can exceed. Parents parse it for `Error` and
+/// `Cause`, so it stays complete JSON: what it was told is left out first, then the child's own cause gets shorter.
 fn describe_failed(mut result: Value) -> String {
     if let Some(input) = result.get_mut("Input")
         && !input.is_string()
     {
         *input = Value::String(input.to_string());
     }
+    let text = result.to_string();
+    if fits(&text) {
+        return text;
+    }
+    leave_out_payloads(&mut result);
+    let text = result.to_string();
+    if fits(&text) {
+        return text;
+    }
+    if let Some(cause) = result.get_mut("Cause") {
+        let whole = cause.take();
+        let around = result.to_string().chars().count();
+        result["Cause"] = json!(shorten(
+            whole.as_str().unwrap_or_default(),
+            // `null` is where the text with its two quotes goes.
+            (limits::CAUSE_CHARS + 2).saturating_sub(around),
+        ));
+    }
     result.to_string()
+}
+
+fn fits(text: &str) -> bool {
+    text.chars().count() <= limits::CAUSE_CHARS
+}
+
+/// Leaves input and output out of a description, and out of those that it quotes as its cause.
+fn leave_out_payloads(description: &mut Value) {
+    let Some(fields) = description.as_object_mut() else { return };
+    for (payload, details) in [("Input", "InputDetails"), ("Output", "OutputDetails")] {
+        if fields.shift_remove(payload).is_some() {
+            fields.insert(details.into(), json!({ "Included": false }));
+        }
+    }
+    if let Some(Value::String(cause)) = fields.get_mut("Cause")
+        && let Ok(mut quoted) = serde_json::from_str::<Value>(cause)
+        && quoted.get("ExecutionArn").is_some()
+    {
+        leave_out_payloads(&mut quoted);
+        *cause = quoted.to_string();
+    }
+}
+
+/// As much of `text` as takes `room` characters in JSON.
+fn shorten(text: &str, room: usize) -> &str {
+    let mut left = room;
+    for (at, char) in text.char_indices() {
+        let takes = match char {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            '\0'..='\u{1f}' => 6,
+            _ => 1,
+        };
+        if takes > left {
+            return &text[..at];
+        }
+        left -= takes;
+    }
+    text
 }
 
 /// Dates are milliseconds in results, and seconds on the wire.
@@ -143,4 +216,46 @@ fn failure(error: &AwsError) -> Failure {
             uuid::Uuid::new_v4()
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(input: &str, cause: &str) -> String {
+        let text = describe_failed(json!({
+            "ExecutionArn": "arn:child", "Input": { "x": input }, "InputDetails": { "Included": true },
+            "Error": "E", "Cause": cause, "Status": "FAILED",
+        }));
+        assert!(fits(&text));
+        assert_eq!(Failure::new("E", text.clone()).cut().cause, Some(text.clone()));
+        text
+    }
+
+    #[test]
+    fn a_description_is_always_whole() {
+        let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let small = parsed(&described("a", "why"));
+        assert_eq!(small["Input"], r#"{"x":"a"}"#);
+        let large = parsed(&described(&"\"".repeat(40_000), "why"));
+        assert_eq!((&large["Input"], &large["InputDetails"]), (&Value::Null, &json!({ "Included": false })));
+        assert_eq!((&large["Error"], &large["Cause"]), (&json!("E"), &json!("why")));
+        for char in ["x", "\"", "\u{1}", "é"] {
+            let cut = parsed(&described("a", &char.repeat(32_768)));
+            let cause = cut["Cause"].as_str().unwrap();
+            assert!(cause.chars().count() > 5_000 && cut["Status"] == "FAILED", "{char:?}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_description_stays_whole() {
+        let inner = described(&"x".repeat(32_000), "why");
+        let middle = described("a", &inner);
+        let outer: Value = serde_json::from_str(&described(&"x".repeat(40_000), &middle)).unwrap();
+        let mut innermost = outer;
+        for _ in 0..2 {
+            innermost = serde_json::from_str(innermost["Cause"].as_str().unwrap()).unwrap();
+        }
+        assert_eq!(innermost["Cause"], "why");
+    }
 }

@@ -33,13 +33,13 @@ impl Run {
         };
         let output = Payload::new(failure.output());
         let extras = Extras { error_output: Some(&output), ..Extras::default() };
-        match self.evaluate_with(number, extras, |scope| catcher.exit.leave(scope, &output)) {
+        let caught = match self.evaluate_with(number, extras, |scope| catcher.exit.leave(scope, &output)) {
             Ok(left) => self.exit(number, state, left, Some(&catcher.next)),
-            // What fails while an error is being caught is not caught again.
-            Err(error) => {
-                let failure = self.query_failure(number, error);
-                self.work.push_front(Work::Failed { frame: number, failure });
-            }
+            Err(error) => Err(self.query_failure(number, error)),
+        };
+        // What fails while an error is being caught is not caught again.
+        if let Err(failure) = caught {
+            self.work.push_front(Work::Failed { frame: number, failure });
         }
     }
 

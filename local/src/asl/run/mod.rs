@@ -385,32 +385,37 @@ impl Run {
         let Some(frame) = self.frames.get(&number) else { return };
         let unless_told = result.clone().unwrap_or_else(|| frame.input.clone());
         match self.evaluate(number, result.as_ref(), |scope| exit.leave(scope, &unless_told)) {
-            Ok(left) => self.exit(number, state, left, next),
+            Ok(left) => {
+                if let Err(failure) = self.exit(number, state, left, next) {
+                    self.state_failed(number, failure);
+                }
+            }
             Err(error) => self.query_failed(number, error),
         }
     }
 
-    /// The state is left: variables take effect, and the frame goes on or is done.
-    fn exit(&mut self, number: u32, state: &State, left: super::definition::Left, next: Option<&StateName>) {
-        let output = match left
+    /// The state is left: variables take effect, and the frame goes on or is done. Unless it would leave with too
+    /// much, which is its failure; but not one that it may catch when it is catching one.
+    fn exit(
+        &mut self,
+        number: u32,
+        state: &State,
+        left: super::definition::Left,
+        next: Option<&StateName>,
+    ) -> Result<(), Failure> {
+        let output = left
             .output
-            .within_limit(&format!("The state/task '{}' returned a result with a size that", state.name))
-        {
-            Ok(output) => output,
-            Err(failure) => return self.state_failed(number, failure),
-        };
+            .within_limit(&format!("The state/task '{}' returned a result with a size that", state.name))?;
         let mut details = Details::none().with("name", &*state.name).payload(&output);
         if !left.assigned.is_empty() {
-            if let Err(failure) = self.check_variables(number, &left.assigned) {
-                return self.state_failed(number, failure);
-            }
+            self.check_variables(number, &left.assigned)?;
             let shown: serde_json::Map<_, _> =
                 left.assigned.iter().map(|(name, value)| (name.clone(), json!(value.text()))).collect();
             details = details.with("assignedVariables", shown);
             details = details.with("assignedVariablesDetails", json!({ "truncated": false }));
         }
         self.emit(number, event(state, "Exited"), details);
-        let Some(frame) = self.frames.get_mut(&number) else { return };
+        let Some(frame) = self.frames.get_mut(&number) else { return Ok(()) };
         for (name, value) in left.assigned {
             frame.assigned.push(name.clone());
             frame.variables.insert(name, value);
@@ -419,6 +424,7 @@ impl Run {
             Some(next) => Work::Enter { frame: number, state: Arc::clone(next), input: output },
             None => Work::Finished { frame: number, output },
         });
+        Ok(())
     }
 
     /// Refuses assignments beyond what one or all variables may take.

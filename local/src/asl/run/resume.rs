@@ -88,21 +88,27 @@ impl Run {
     /// Takes up what was under way: the next step holds what to do.
     pub(crate) fn resume(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
-        let definition = std::sync::Arc::clone(&self.definition);
-        for number in self.frames.keys().copied().collect::<Vec<_>>() {
-            let Some(frame) = self.frames.get_mut(&number) else { continue };
+        let mut under_way = Vec::new();
+        for (number, frame) in &mut self.frames {
             if let Phase::Task(phase) = &mut frame.body.phase {
                 let interval = phase.heartbeat_seconds.and_then(|seconds| i64::try_from(seconds).ok());
                 phase.heartbeat_at_ms = interval.map(|seconds| now_ms + seconds * 1000);
+                under_way.push(TaskRef { execution: self.id, frame: *number, event: phase.event });
             }
             if let Some(at) = frame.deadline_ms() {
-                self.timers.push(Reverse((at, number)));
+                self.timers.push(Reverse((at, *number)));
             }
-            let Phase::Task(phase) = frame.body.phase.clone() else { continue };
+        }
+        // What is over by now is not called again.
+        self.tick(now_ms);
+        let definition = std::sync::Arc::clone(&self.definition);
+        for task_ref in under_way {
+            let number = task_ref.frame;
+            let Some((phase, resource)) = self.task_state(task_ref) else { continue };
+            let phase = phase.clone();
+            let Some(frame) = self.frames.get(&number) else { continue };
             let Some(state) = definition.states.get(frame.body.state.as_str()) else { continue };
             let Kind::Task(task) = &state.kind else { continue };
-            let task_ref = TaskRef { execution: self.id, frame: number, event: phase.event };
-            let resource = task.resource.clone();
             if let Some(submission) = phase.submission {
                 self.step.effects.push(Effect::Await { task: task_ref, resource, submission });
             } else if !phase.submitted {

@@ -65,10 +65,13 @@ impl Run {
             return;
         }
         let Some((phase, resource)) = self.task_state(task) else { return };
-        // There is nothing left to cancel.
-        phase.submission = None;
         match result {
-            Ok(result) => self.task_succeeded(task.frame, &resource, Payload::new(result)),
+            Ok(result) => {
+                // There is nothing left to cancel.
+                phase.submission = None;
+                self.task_succeeded(task.frame, &resource, Payload::new(result));
+            }
+            // It may be the waiting that failed; stopping a job that has ended does nothing.
             Err(failure) => self.task_failed(task.frame, "TaskFailed", &resource, failure),
         }
     }

@@ -227,6 +227,8 @@ impl Driver {
     fn end(mut self, mut dies: impl FnMut() -> bool) -> (Value, Value, u64) {
         let mut end = None;
         for _ in 0..200_000 {
+            // As the actor does before each step.
+            self.run.tick(self.now);
             for write in &self.run.step.writes {
                 if let Write::Ended { status, error, output, .. } = write {
                     let output = match output {
@@ -287,4 +289,58 @@ proptest! {
             prop_assert_eq!((status, output), (again.0, again.1));
         }
     }
+}
+
+fn begun(states: Value) -> Run {
+    let definition = json!({ "QueryLanguage": "JSONata", "StartAt": "A", "States": states });
+    let mut run = Driver::fresh(&Arc::new(Definition::read(&definition.to_string()).unwrap()));
+    run.begin(0);
+    run
+}
+
+fn calls(step: &Step) -> Vec<TaskRef> {
+    let call = |effect: &Effect| match effect {
+        Effect::Call { task, .. } => Some(*task),
+        _ => None,
+    };
+    step.effects.iter().filter_map(call).collect()
+}
+
+#[test]
+fn a_task_that_is_over_within_its_step_is_not_called() {
+    let resource = "arn:aws:states:::aws-sdk:ssm:sendCommand.waitForTaskToken";
+    let mut run = begun(json!({
+        "A": { "Type": "Task", "Resource": resource, "Next": "B" },
+        "B": { "Type": "Task", "Resource": resource, "End": true }
+    }));
+    let first = calls(&run.take_step());
+    assert_eq!(first.len(), 1);
+    run.callback(first[0], Callback::Success(Payload::new(json!(1))), 1).unwrap();
+    run.stop(Failure::default(), 1);
+    assert!(calls(&run.take_step()).is_empty());
+}
+
+#[test]
+fn a_catcher_that_leaves_with_too_much_is_not_its_own_catcher() {
+    let large = "{% $pad('', 300000, 'x') %}";
+    let mut run = begun(json!({
+        "A": { "Type": "Task", "Resource": "arn:aws:states:::aws-sdk:ssm:getParameter", "Output": large, "End": true,
+               "Catch": [ { "ErrorEquals": ["States.DataLimitExceeded"], "Output": large, "Next": "B" } ] },
+        "B": { "Type": "Succeed" }
+    }));
+    let task = calls(&run.take_step())[0];
+    run.called(task, Ok(json!(1)), 1);
+    assert_eq!(run.ended().unwrap().status, "FAILED");
+}
+
+#[test]
+fn a_branch_that_never_began_leaves_no_events() {
+    let mut run = begun(json!({ "A": { "Type": "Parallel", "End": true, "Branches": [
+        { "StartAt": "F", "States": { "F": { "Type": "Fail" } } },
+        { "StartAt": "P", "States": { "P": { "Type": "Pass", "End": true } } }
+    ] } }));
+    let step = run.take_step();
+    let entered =
+        |write: &Write| matches!(write, Write::Event { event, .. } if event.kind == "PassStateEntered");
+    assert!(!step.writes.iter().any(entered));
 }

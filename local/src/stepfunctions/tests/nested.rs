@@ -121,3 +121,22 @@ async fn a_child_is_found_again() {
     let all = again.call("ListExecutions", json!({ "stateMachineArn": family.child })).await.unwrap();
     assert_eq!(all["executions"].as_array().unwrap().len(), 1);
 }
+
+/// The process died between a parent's end and its child's: the child is stopped before it calls anything again.
+#[tokio::test]
+async fn an_orphan_calls_nothing() {
+    let time = TestTime::standing();
+    let family = family(time.clone(), Act::Hang, json!({ "TimeoutSeconds": 60 })).await;
+    let execution = family.world.start(&family.parent, "x", json!({})).await;
+    family.world.reach(&execution, "TaskSubmitted", 1).await;
+    let child = family.children().await[0]["executionArn"].as_str().unwrap().to_owned();
+    family.world.sfn.shut_down();
+    time.advance(60);
+    let ssm = Scripted::new("ssm", vec![Act::Hang]);
+    let database = family.world.dir.path().join("local.db");
+    let again = World::open(family.world.dir.clone(), &database, time, std::slice::from_ref(&ssm)).await;
+    again.sfn.resume().await.unwrap();
+    assert_eq!(again.end(&execution).await["error"], "States.Timeout");
+    assert_eq!(again.end(&child).await["status"], "ABORTED");
+    assert!(ssm.calls().is_empty());
+}

@@ -254,3 +254,69 @@ async fn timeouts_pass_while_the_process_is_down() {
     last.sfn.resume().await.unwrap();
     assert_eq!(last.end(&execution).await["error"], "States.Timeout");
 }
+
+/// A client may hang up at any moment; what was written by then runs.
+#[tokio::test]
+async fn an_execution_whose_starter_went_away_runs() {
+    let world = World::new(TestTime::jumping(), &[]).await;
+    let machine =
+        world.create("m", &machine("A", json!({ "A": { "Type": "Wait", "Seconds": 5, "End": true } }))).await;
+    let mut start =
+        Box::pin(world.call("StartExecution", json!({ "stateMachineArn": machine, "name": "x" })));
+    let written = |tx: &rusqlite::Transaction<'_>| {
+        tx.query_row("select arn from sfn_execution", [], |row| row.get::<_, String>(0))
+    };
+    let execution = loop {
+        tokio::select! {
+            biased;
+            _ = &mut start => {}
+            () = std::future::ready(()) => {}
+        }
+        if let Ok(execution) = world.store.read(written).await {
+            break execution;
+        }
+    };
+    drop(start);
+    assert_eq!(world.end(&execution).await["status"], "SUCCEEDED");
+}
+
+/// What is over by the time the process is back is not called again.
+#[tokio::test]
+async fn a_call_whose_time_is_over_is_not_repeated() {
+    let time = TestTime::standing();
+    let ssm = Scripted::new("ssm", vec![Act::Hang]);
+    let world = World::new(time.clone(), std::slice::from_ref(&ssm)).await;
+    let mut task = callback_task();
+    task["TimeoutSeconds"] = json!(100);
+    let machine = world.create("m", &machine("A", json!({ "A": task }))).await;
+    let execution = world.start(&machine, "x", json!({})).await;
+    world.sfn.shut_down();
+    time.advance(200);
+    let database = world.dir.path().join("local.db");
+    let late = Scripted::new("ssm", vec![Act::Answer(json!({}))]);
+    let again = World::open(world.dir.clone(), &database, time, std::slice::from_ref(&late)).await;
+    again.sfn.resume().await.unwrap();
+    assert_eq!(again.end(&execution).await["error"], "States.Timeout");
+    assert!(late.calls().is_empty());
+}
+
+/// One execution that cannot be read keeps no other from being taken up.
+#[tokio::test]
+async fn an_unreadable_execution_is_left_alone() {
+    let time = TestTime::standing();
+    let world = World::new(time.clone(), &[]).await;
+    let machine =
+        world.create("m", &machine("A", json!({ "A": { "Type": "Wait", "Seconds": 5, "End": true } }))).await;
+    let broken = world.start(&machine, "broken", json!({})).await;
+    let whole = world.start(&machine, "whole", json!({})).await;
+    world.sfn.shut_down();
+    world
+        .store
+        .durable(move |tx| tx.execute("update sfn_execution set input = '{' where arn = ?1", [broken]))
+        .await
+        .unwrap();
+    let again = World::open(world.dir.clone(), &world.dir.path().join("local.db"), time.clone(), &[]).await;
+    assert_eq!(again.sfn.resume().await.unwrap(), 1);
+    time.advance(5);
+    assert_eq!(again.end(&whole).await["status"], "SUCCEEDED");
+}
