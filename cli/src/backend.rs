@@ -6,6 +6,7 @@
 
 mod clients;
 mod embedded;
+mod ended;
 mod host;
 mod pace;
 mod provision;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::interrupt::interrupted;
 
 pub(crate) use clients::Clients;
 pub(crate) use embedded::{Embedded, Need, Warehouse};
@@ -124,7 +126,7 @@ impl Backend {
             .clients
             .sfn
             .list_executions()
-            .state_machine_arn(self.state_machines().master)
+            .state_machine_arn(state_machines(&self.settings).master)
             .status_filter(ExecutionStatus::Running)
             .send()
             .await
@@ -154,30 +156,7 @@ impl Backend {
 
     /// What starts and cancels runs.
     pub(crate) fn trigger(&self) -> Trigger {
-        let settings = &self.settings;
-        let machines = self.state_machines();
-        Trigger::new(
-            self.clients.dynamodb.clone(),
-            self.clients.sfn.clone(),
-            TriggerSettings {
-                config_table: settings.tables.config.clone(),
-                job_audit_table: settings.tables.job_audit.clone(),
-                workflow_audit_table: settings.tables.workflow_audit.clone(),
-                master_arn: machines.master,
-                sequential_arn: machines.sequential,
-                parallel_arn: machines.parallel,
-                host: settings.host.clone(),
-                secret_id: settings.secret_id.clone(),
-                heartbeat_seconds: settings.heartbeat_seconds,
-            },
-        )
-    }
-
-    fn state_machines(&self) -> StateMachines {
-        match self.settings.backend {
-            settings::Backend::Aws => self.settings.state_machines.clone(),
-            settings::Backend::Local => provision::state_machine_arns(&self.settings.region),
-        }
+        trigger(&self.clients, &self.settings)
     }
 
     /// Ends what was opened for the command. A process that ends without it loses nothing.
@@ -187,8 +166,34 @@ impl Backend {
             Place::Here { embedded, .. } => tokio::select! {
                 () = embedded.close() => {}
                 // Whoever is in a hurry; the next process cleans up.
-                _ = tokio::signal::ctrl_c() => {}
+                () = interrupted() => {}
             },
         }
+    }
+}
+
+fn trigger(clients: &Clients, settings: &Settings) -> Trigger {
+    let machines = state_machines(settings);
+    Trigger::new(
+        clients.dynamodb.clone(),
+        clients.sfn.clone(),
+        TriggerSettings {
+            config_table: settings.tables.config.clone(),
+            job_audit_table: settings.tables.job_audit.clone(),
+            workflow_audit_table: settings.tables.workflow_audit.clone(),
+            master_arn: machines.master,
+            sequential_arn: machines.sequential,
+            parallel_arn: machines.parallel,
+            host: settings.host.clone(),
+            secret_id: settings.secret_id.clone(),
+            heartbeat_seconds: settings.heartbeat_seconds,
+        },
+    )
+}
+
+fn state_machines(settings: &Settings) -> StateMachines {
+    match settings.backend {
+        settings::Backend::Aws => settings.state_machines.clone(),
+        settings::Backend::Local => provision::state_machine_arns(&settings.region),
     }
 }

@@ -33,8 +33,7 @@ pub(crate) async fn demo(context: &Context, args: DemoArgs) -> Result<Exit, CliE
         return Err(CliError::NotLocal { command: "demo" });
     }
     let ended = shown(context, &backend, &args).await;
-    backend.close().await;
-    ended
+    wait::leave(context, backend, ended).await
 }
 
 async fn shown(context: &Context, backend: &Backend, args: &DemoArgs) -> Result<Exit, CliError> {

@@ -15,6 +15,7 @@ mod commands;
 mod context;
 mod demo;
 mod error;
+mod interrupt;
 mod logs;
 mod progress;
 mod records;

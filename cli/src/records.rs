@@ -109,6 +109,8 @@ impl Records {
 pub(crate) mod samples {
     //! Records for golden tests.
 
+    use std::collections::BTreeMap;
+
     use super::*;
     use rsqlflow_config::audit::AttemptAudit;
     use rsqlflow_config::workflow::ExecutionType;

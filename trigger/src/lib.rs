@@ -6,6 +6,7 @@
 
 mod audit;
 mod cancel;
+mod ended;
 mod error;
 mod items;
 mod plan;

@@ -29,9 +29,9 @@ Examples:
   RSQLFLOW_LOCAL_LISTEN=127.0.0.1:4566 rsqlflow up
 
 It prints its endpoint and directories when it is ready, with --json as one line:
-{endpoint, region, data_dir, scripts_dir, host, warehouse, pid}. Ctrl-C or SIGTERM stops it
-and ends the scripts that are running, whose jobs then have failed; runs that are between
-two scripts go on when it is started again.";
+{endpoint, region, data_dir, scripts_dir, host, warehouse, pid}. Ctrl-C or SIGTERM stops it.
+Scripts that are running are ended then, and their jobs fail with Rsql.HostLost. Runs that
+have no script running at that moment go on when it is started again.";
 
 pub(super) const ENV: &str = "\
 Examples:
@@ -77,7 +77,7 @@ Examples:
 
 The run id goes to stdout, progress to stderr. Where no `rsqlflow up` is running, this
 command carries the run itself and so waits for its end, with or without --wait; Ctrl-C then
-cancels the run. Otherwise Ctrl-C only stops watching.
+cancels the run. Otherwise Ctrl-C only stops watching. SIGTERM and SIGHUP do as Ctrl-C does.
 --json prints {workflow_execution_id, execution_arn, already_started}, or what `status --json`
 prints where it waits.
 Exits 0 completed, 1 failed, 2 wrong usage or config item, 3 could not reach the backend.";

@@ -20,10 +20,11 @@ use rsqlflow_local::place::Place;
 use rsqlflow_local::stepfunctions::{StatusChange, StepFunctions};
 use rsqlflow_local::warehouse::WarehouseError;
 use tokio::sync::broadcast::Receiver;
+use tokio::task::JoinHandle;
 
 use super::host::Host;
 use super::secrets::secrets;
-use super::{Clients, clients, provision};
+use super::{Clients, clients, ended, provision, state_machines, trigger};
 use crate::context::Context;
 use crate::error::CliError;
 
@@ -58,6 +59,8 @@ struct Runtime {
     step_functions: Arc<StepFunctions>,
     host: Arc<Host>,
     serving: Option<Serving>,
+    /// Closes the records of runs that are ended from outside.
+    records: JoinHandle<()>,
 }
 
 impl Embedded {
@@ -109,11 +112,16 @@ impl Embedded {
             .await
             .map_err(CliError::embedded("cannot start the agent"))?;
         cloud.ssm().attach(host.clone()).await.map_err(CliError::embedded("cannot attach the agent"))?;
+        let records = tokio::spawn(ended::close_records(
+            step_functions.subscribe(),
+            trigger(clients, &self.settings),
+            state_machines(&self.settings).master,
+        ));
         let resumed = step_functions.resume().await.map_err(failed())?;
         if resumed > 0 {
             tracing::info!(executions = resumed, "going on with executions that were running");
         }
-        self.runtime = Some(Runtime { step_functions, host, serving: None });
+        self.runtime = Some(Runtime { step_functions, host, serving: None, records });
         Ok(())
     }
 
@@ -187,6 +195,7 @@ impl Embedded {
             }
             self.cloud.ssm().detach(&self.settings.host);
             runtime.host.shutdown().await;
+            runtime.records.abort();
         }
         self.cloud.close().await;
     }

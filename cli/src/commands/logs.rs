@@ -43,10 +43,20 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
     };
     let mut pace = backend.pace();
     let mut quiet_since: Option<Instant> = None;
+    let mut ended: Option<Instant> = None;
+    let mut reach = wait::Reach::default();
     loop {
-        let settled = records.settled();
+        let settled = wait::settled(context, &records, &mut ended);
         merge.add(wanted(&records));
-        let printed = pass(context, &mut merge, several).await?;
+        let printed = match pass(context, &mut merge, several).await {
+            Ok(printed) => printed,
+            Err(error) if args.follow => {
+                reach.lost(error, pace.patience, |text| context.note(text))?;
+                pace.long_pause().await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if !args.follow {
             if printed == 0 && merge.is_empty() {
                 let next = format!("next: rsqlflow status {}", args.run);
@@ -64,7 +74,13 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
             return Ok(Exit::Ok);
         }
         pace.long_pause().await;
-        records = wait::records(backend, &args.run).await?;
+        match wait::records(backend, &args.run).await {
+            Ok(now) => {
+                records = now;
+                reach.is_there();
+            }
+            Err(error) => reach.lost(error, pace.patience, |text| context.note(text))?,
+        }
     }
 }
 
@@ -83,7 +99,16 @@ async fn pass(context: &Context, merge: &mut Merge<CloudWatch>, several: bool) -
     let mut text = String::new();
     let mut lines = 0;
     merge.begin();
-    while let Some((stream, line)) = merge.next().await? {
+    loop {
+        let (stream, line) = match merge.next().await {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            Err(error) => {
+                // The lines before it are not given out again.
+                print(&text)?;
+                return Err(error);
+            }
+        };
         lines += 1;
         if context.json {
             text.push_str(&json(stream, &line)?);

@@ -12,6 +12,7 @@ use crate::backend::{Backend, Need};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::interrupt::interrupted;
 use crate::progress::Reporter;
 use crate::records::Records;
 use crate::screen::{print, tell};
@@ -24,11 +25,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
         tracing::warn!(%error, "other commands cannot reach this run");
     }
     let ended = carried(context, &backend, args).await;
-    if backend.carries_runs() {
-        wait::until_idle(context, &backend).await?;
-    }
-    backend.close().await;
-    ended
+    wait::leave(context, backend, ended).await
 }
 
 async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<Exit, CliError> {
@@ -63,13 +60,13 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
     watch(context, backend, run_id).await
 }
 
-/// Shows progress until the run has ended, then the summary. Ctrl-C cancels a run that this process carries, and
-/// otherwise only stops the showing.
+/// Shows progress until the run has ended, then the summary. Ctrl-C, like SIGTERM and SIGHUP, cancels a run that this
+/// process carries, and otherwise only stops the showing.
 pub(crate) async fn watch(context: &Context, backend: &Backend, run_id: &str) -> Result<Exit, CliError> {
     let mut reporter = Reporter::new(context.err);
     let waited = tokio::select! {
         records = wait::until_settled(context, backend, run_id, &mut reporter) => Some(records?),
-        _ = tokio::signal::ctrl_c() => None,
+        () = interrupted() => None,
     };
     let records = match waited {
         Some(records) => records,
@@ -103,7 +100,7 @@ async fn cancel(
     }
     tokio::select! {
         records = wait::until_settled(context, backend, run_id, reporter) => records,
-        _ = tokio::signal::ctrl_c() => wait::records(backend, run_id).await,
+        () = interrupted() => wait::records(backend, run_id).await,
     }
 }
 

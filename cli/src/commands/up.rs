@@ -1,17 +1,17 @@
-//! `rsqlflow up`: the embedded default in the foreground, until Ctrl-C or SIGTERM.
+//! `rsqlflow up`: the embedded default in the foreground, until Ctrl-C, SIGTERM or SIGHUP.
 //!
 //! What it prints on standard output when it is ready is all that it prints there.
 
 use rsqlflow_config::settings::Backend as Kind;
 use rsqlflow_local::endpoint::{Endpoint, discover};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::files::counted;
 use crate::backend::{Embedded, Need, Warehouse};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::interrupt::interrupted;
 use crate::screen::{Tone, print, tell};
 
 pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
@@ -23,7 +23,7 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
         return Err(CliError::AlreadyUp { data_dir, endpoint: up.url, pid: up.pid });
     }
     // From here on a signal is noticed, even before there is anything to stop.
-    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = interrupted();
     context.note(&format!("backend: local ({})", context.shown_data_dir()));
     if !context.settings.scripts_dir.is_dir() {
         warn(context, &format!("there is no scripts directory {}", context.settings.scripts_dir.display()));
@@ -31,10 +31,7 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     let mut embedded = Embedded::open(context, Need::Runs).await?;
     let endpoint = embedded.serve().await?;
     ready(context, &embedded, &endpoint)?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    stop.await;
     let jobs = embedded.unsettled_jobs().await;
     if jobs > 0 {
         context.note(&format!("stopping; {} not settled, scripts that run are ended", counted(jobs, "job")));
@@ -43,7 +40,7 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     }
     tokio::select! {
         () = embedded.close() => {}
-        _ = tokio::signal::ctrl_c() => tell("left at once; the next `rsqlflow up` cleans up"),
+        () = interrupted() => tell("left at once; the next `rsqlflow up` cleans up"),
     }
     Ok(Exit::Ok)
 }

@@ -12,6 +12,7 @@ use crate::backend::Backend;
 use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
+use crate::interrupt::interrupted;
 use crate::progress::Reporter;
 use crate::records::Records;
 use rsqlflow_trigger::{Audit, TriggerError};
@@ -58,19 +59,13 @@ pub(super) async fn until_settled(
     let audit = backend.audit();
     let mut records = self::records(backend, run_id).await?;
     let mut ended: Option<Instant> = None;
-    let mut out_of_reach: Option<Instant> = None;
+    let mut reach = Reach::default();
     loop {
         reporter.look(&records);
-        if records.settled() {
+        if settled(context, &records, &mut ended) {
             return Ok(records);
         }
-        if records.run.execution_status.is_final() {
-            let since = *ended.get_or_insert_with(Instant::now);
-            if since.elapsed() > late_records(context, &records) {
-                return Ok(records);
-            }
-        }
-        if out_of_reach.is_some() {
+        if reach.is_lost() {
             pace.long_pause().await;
         } else {
             pace.pause().await;
@@ -79,26 +74,17 @@ pub(super) async fn until_settled(
             Ok(Some(now)) if now != records => {
                 records = now;
                 pace.quicken();
-                out_of_reach = None;
+                reach.is_there();
             }
-            Ok(_) => out_of_reach = None,
-            Err(error @ TriggerError::Aws { unreachable: true, .. }) => {
-                let since = *out_of_reach.get_or_insert_with(|| {
-                    reporter.say("the backend is out of reach; still trying");
-                    Instant::now()
-                });
-                if since.elapsed() >= pace.patience {
-                    return Err(error.into());
-                }
-            }
-            Err(error) => return Err(error.into()),
+            Ok(_) => reach.is_there(),
+            Err(error) => reach.lost(error.into(), pace.patience, |text| reporter.say(text))?,
         }
     }
 }
 
 /// Waits until this process carries no run any more: not those that an earlier process left and this one has taken up,
 /// nor those that other commands have started here. Ctrl-C leaves them.
-pub(super) async fn until_idle(context: &Context, backend: &Backend) -> Result<(), CliError> {
+async fn until_idle(context: &Context, backend: &Backend) -> Result<(), CliError> {
     let mut pace = backend.pace();
     let mut told = false;
     loop {
@@ -113,9 +99,80 @@ pub(super) async fn until_idle(context: &Context, backend: &Backend) -> Result<(
         }
         tokio::select! {
             () = pace.pause() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            () = interrupted() => return Ok(()),
         }
     }
+}
+
+/// Whether waiting for the records has an end: nothing will change any more, or the run ended so long ago that what is
+/// missing will not come; a host that died leaves the records of its jobs as they are. `ended` is when the run was first
+/// seen to have ended.
+pub(super) fn settled(context: &Context, records: &Records, ended: &mut Option<Instant>) -> bool {
+    if !records.run.execution_status.is_final() {
+        return false;
+    }
+    let since = *ended.get_or_insert_with(Instant::now);
+    records.settled() || since.elapsed() > late_records(context, records)
+}
+
+/// For how long the backend has been out of reach.
+#[derive(Default)]
+pub(super) struct Reach {
+    lost: Option<Instant>,
+}
+
+impl Reach {
+    /// Whether the last try did not reach it.
+    fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// It has answered.
+    pub(super) fn is_there(&mut self) {
+        self.lost = None;
+    }
+
+    /// A try went wrong. That the backend is out of reach is told once and borne for as long as the patience lasts.
+    ///
+    /// # Errors
+    /// What went wrong, where it is anything else or the patience is over.
+    pub(super) fn lost(
+        &mut self,
+        error: CliError,
+        patience: Duration,
+        say: impl FnOnce(&str),
+    ) -> Result<(), CliError> {
+        if !matches!(error, CliError::Trigger(TriggerError::Aws { unreachable: true, .. })) {
+            return Err(error);
+        }
+        let since = *self.lost.get_or_insert_with(|| {
+            say("the backend is out of reach; still trying");
+            Instant::now()
+        });
+        if since.elapsed() >= patience { Err(error) } else { Ok(()) }
+    }
+}
+
+/// Ends a command that may carry runs: waits for the others that this process carries, then closes the backend. An
+/// error is told before that wait, which may be long.
+///
+/// # Errors
+/// The command's own, unless it has been told, or that of the wait.
+pub(crate) async fn leave(
+    context: &Context,
+    backend: Backend,
+    mut ended: Result<Exit, CliError>,
+) -> Result<Exit, CliError> {
+    let mut idle = Ok(());
+    if backend.carries_runs() {
+        if let Err(error) = &ended {
+            error.tell(context.err);
+            ended = Ok(error.exit());
+        }
+        idle = until_idle(context, &backend).await;
+    }
+    backend.close().await;
+    idle.and(ended)
 }
 
 /// A cancelled run's scripts learn of it with their next heartbeat and get their grace.
