@@ -11,13 +11,17 @@ use serde_json::{Value, json};
 #[test]
 fn tokens_and_passwords_stay_where_they_belong() {
     let site = Site::new();
-    // A careless script: it prints its environment and its arguments, and looks at every process.
+    // A careless script: it prints its environment and its arguments, and looks at every process. What it sees of them
+    // goes to a file, because its log is masked and would hide what the test is after.
+    let processes = site.path("processes");
     site.script(
         "careless.sh",
-        "#!/bin/bash\nsource $1/get_redshift_creds.sh $2\nenv\necho \"$@\"\necho \"password: $RSPASSWORD\"\n\
-         for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f 2>/dev/null; echo; done\n\
-         rsql -h $HOST -U $USER -d $DB -c 'select 1' &\n\
-         for i in 1 2 3 4 5; do for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f 2>/dev/null; echo; done; done\nwait\n",
+        &format!(
+            "#!/bin/bash\nlook() {{ for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done >> {} 2>/dev/null; }}\n\
+             look & source $1/get_redshift_creds.sh $2\nenv\necho \"$@\"\necho \"password: $RSPASSWORD\"\n\
+             rsql -h $HOST -U $USER -d $DB -c 'select pg_sleep(0.3)' &\nfor i in 1 2 3 4 5; do look; done\nwait\n",
+            processes.display()
+        ),
     );
     site.put(&json!({"workflow_id": "w", "workflow_stages": [
         {"execution_type": "sequential", "execution_flag": "y", "scripts": ["careless.sh"]}]}));
@@ -31,6 +35,7 @@ fn tokens_and_passwords_stay_where_they_belong() {
 
     // Everything a user is shown.
     let mut shown: Vec<(String, String)> = vec![
+        ("the process list".into(), decoded(&fs::read_to_string(&processes).unwrap().into())),
         ("up's own output".into(), up.log()),
         ("rsqlflow status".into(), site.status("r").to_string()),
         ("rsqlflow logs".into(), site.rsqlflow(&["logs", "r"]).expect(0).stdout),
@@ -58,9 +63,13 @@ fn tokens_and_passwords_stay_where_they_belong() {
             assert!(!text.contains(token.as_str()), "a task token is in {place}");
         }
     }
-    let logs = &shown[2].1;
+    let logs = &shown[3].1;
     assert!(logs.contains("password: ********"), "a password that a script prints is masked:\n{logs}");
-    assert!(logs.contains("careless.sh"), "the script did look at the process list");
+    let list = &shown[0].1;
+    assert!(
+        list.contains("careless.sh") && list.contains("pg_sleep"),
+        "the script did look at the process list"
+    );
     up.stop();
 }
 
