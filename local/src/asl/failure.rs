@@ -43,6 +43,14 @@ impl Failure {
         )
     }
 
+    /// The failure of a payload that nests deeper than [`limits::PAYLOAD_DEPTH`].
+    pub(crate) fn too_deep(what: &str) -> Self {
+        Self::new(
+            names::DATA_LIMIT_EXCEEDED,
+            format!("{what} exceeds the maximum number of nested levels ({}).", limits::PAYLOAD_DEPTH),
+        )
+    }
+
     pub(crate) fn cut(mut self) -> Self {
         for (text, limit) in [(&mut self.error, limits::ERROR_CHARS), (&mut self.cause, limits::CAUSE_CHARS)]
         {

@@ -13,7 +13,8 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use super::history::Event;
 use super::payload::Payload;
 
-/// The tables; safe to run again.
+/// The tables; safe to run again. An execution's documents are its last columns: to get at a column, SQLite reads
+/// all that is before it.
 pub(crate) const SCHEMA: &str = "
 create table if not exists sfn_meta (name text primary key, value blob not null) without rowid;
 create table if not exists sfn_definition (id integer primary key, sha256 blob not null unique, body text not null);
@@ -23,9 +24,10 @@ create table if not exists sfn_machine (
     created_ms integer not null, updated_ms integer not null);
 create table if not exists sfn_execution (
     id integer primary key, arn text not null unique, name text not null, machine_arn text not null,
-    role_arn text not null, definition integer not null, status text not null, input text not null, output,
-    error text, cause text, started_ms integer not null, stopped_ms integer,
-    parent_execution integer, parent_frame integer, parent_event integer, parent_awaits integer, trace_header text);
+    role_arn text not null, definition integer not null, status text not null,
+    started_ms integer not null, stopped_ms integer,
+    parent_execution integer, parent_frame integer, parent_event integer, parent_awaits integer, trace_header text,
+    error text, output, cause text, input text not null);
 create index if not exists sfn_execution_of_machine on sfn_execution (machine_arn, started_ms desc);
 create index if not exists sfn_execution_running on sfn_execution (status) where status = 'RUNNING';
 create unique index if not exists sfn_execution_of_task

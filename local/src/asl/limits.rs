@@ -5,6 +5,9 @@
 /// Largest input or output of a state, a task or an execution, in bytes of UTF-8.
 pub(crate) const PAYLOAD_BYTES: usize = 262_144;
 
+/// Levels a document may nest; ours. What is written must be read again, and the JSON reader goes 127 levels deep.
+pub(crate) const PAYLOAD_DEPTH: usize = 120;
+
 /// Events one execution may record; the last one says that the limit was reached.
 pub(crate) const HISTORY_EVENTS: u64 = 25_000;
 

@@ -53,7 +53,13 @@ impl Payload {
 
     /// Refuses a document over the service's limit.
     pub(crate) fn within_limit(self, what: &str) -> Result<Self, Failure> {
+        self.within_depth(what)?;
         if self.text().len() > limits::PAYLOAD_BYTES { Err(Failure::too_large(what)) } else { Ok(self) }
+    }
+
+    /// Refuses a document that could be written but not read again.
+    pub(crate) fn within_depth(&self, what: &str) -> Result<(), Failure> {
+        if nests_deeper(self.value(), limits::PAYLOAD_DEPTH) { Err(Failure::too_deep(what)) } else { Ok(()) }
     }
 
     /// The row that holds it, or the one `next` hands out and `true`: the caller must write it.
@@ -69,8 +75,37 @@ impl Payload {
     }
 }
 
+fn nests_deeper(value: &Value, levels: usize) -> bool {
+    let deeper = |inner: &Value| nests_deeper(inner, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(deeper),
+        Value::Object(fields) => levels == 0 || fields.values().any(deeper),
+        _ => false,
+    }
+}
+
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.value == other.0.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_within_the_depth_can_be_read_again() {
+        let nested = |levels: usize| {
+            (0..levels).fold(Value::Null, |inner, level| match level % 2 {
+                0 => Value::Array(vec![inner]),
+                _ => serde_json::json!({ "a": inner }),
+            })
+        };
+        let deepest = Payload::new(nested(limits::PAYLOAD_DEPTH)).within_limit("it").unwrap();
+        Payload::parse(deepest.text()).unwrap();
+        for levels in [limits::PAYLOAD_DEPTH + 1, 1_000] {
+            assert!(Payload::new(nested(levels)).within_limit("it").is_err());
+        }
     }
 }

@@ -72,6 +72,13 @@ struct Known {
     stopped_ms: Option<i64>,
 }
 
+/// How an execution stands.
+struct Standing {
+    id: i64,
+    status: String,
+    stopped_ms: Option<i64>,
+}
+
 enum Inserted {
     New,
     /// The same start again.
@@ -258,10 +265,10 @@ impl StepFunctions {
         Ok(page("executions", executions, more))
     }
 
-    async fn execution(&self, arn: &str) -> Result<Known, AwsError> {
+    async fn execution(&self, arn: &str) -> Result<Standing, AwsError> {
         check_arn(arn, "execution")?;
         let wanted = arn.to_owned();
-        let found = self.store().read(move |tx| by_arn(tx, &wanted)).await?;
+        let found = self.store().read(move |tx| standing(tx, &wanted)).await?;
         found.ok_or_else(|| no_execution(arn))
     }
 
@@ -288,6 +295,15 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
         started_ms: row.get(4)?,
         stopped_ms: row.get(5)?,
     })
+}
+
+fn standing(connection: &Connection, arn: &str) -> rusqlite::Result<Option<Standing>> {
+    connection
+        .prepare_cached("select id, status, stopped_ms from sfn_execution where arn = ?1")?
+        .query_row([arn], |row| {
+            Ok(Standing { id: row.get(0)?, status: row.get(1)?, stopped_ms: row.get(2)? })
+        })
+        .optional()
 }
 
 fn by_arn(connection: &Connection, arn: &str) -> rusqlite::Result<Option<Known>> {

@@ -27,6 +27,9 @@ impl Run {
                 None => return,
             },
         };
+        if let Err(failure) = input.within_depth("The input of the branches") {
+            return self.state_failed(number, failure);
+        }
         let started_event = self.emit(number, "ParallelStateStarted", Details::none());
         self.forget_results(number);
         self.set_phase(number, Phase::Parallel { started_event });

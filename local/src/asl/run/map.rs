@@ -22,6 +22,9 @@ impl Run {
             Ok(settings) => settings,
             Err(error) => return self.query_failed(number, error),
         };
+        if let Err(failure) = items.within_depth("The list of items") {
+            return self.state_failed(number, failure);
+        }
         let total = match items.value() {
             Value::Array(items) => items.len(),
             Value::Object(fields) => fields.len(),
@@ -130,9 +133,13 @@ impl Run {
                 }
             }
         };
+        let input = Payload::new(input);
+        if let Err(failure) = input.within_depth("The input of an iteration") {
+            return self.composite_failed(number, failure);
+        }
         self.work.push_front(Work::Fill { frame: number });
         let state = Arc::clone(&map.start_at);
-        self.work.push_front(Work::Enter { frame: child, state, input: Payload::new(input) });
+        self.work.push_front(Work::Enter { frame: child, state, input });
     }
 
     fn map_done(&mut self, number: u32, state: &State) {

@@ -429,6 +429,9 @@ impl Run {
 
     /// Refuses assignments beyond what one or all variables may take.
     fn check_variables(&self, number: u32, assigned: &[(String, Payload)]) -> Result<(), Failure> {
+        for (_, value) in assigned {
+            value.within_depth("A variable")?;
+        }
         let mut total: usize = assigned.iter().map(|(_, value)| value.text().len()).sum();
         if assigned.iter().any(|(_, value)| value.text().len() > limits::PAYLOAD_BYTES) {
             return Err(Failure::too_large("The size of a variable"));
