@@ -335,10 +335,12 @@ fn a_catcher_that_leaves_with_too_much_is_not_its_own_catcher() {
 
 #[test]
 fn a_branch_that_never_began_leaves_no_events() {
-    let mut run = begun(json!({ "A": { "Type": "Parallel", "End": true, "Branches": [
-        { "StartAt": "F", "States": { "F": { "Type": "Fail" } } },
-        { "StartAt": "P", "States": { "P": { "Type": "Pass", "End": true } } }
-    ] } }));
+    let mut run = begun(json!({
+        "A": { "Type": "Parallel", "End": true, "Catch": [ { "ErrorEquals": ["States.ALL"], "Next": "W" } ],
+               "Branches": [ { "StartAt": "F", "States": { "F": { "Type": "Fail" } } },
+                             { "StartAt": "P", "States": { "P": { "Type": "Pass", "End": true } } } ] },
+        "W": { "Type": "Wait", "Seconds": 5, "End": true }
+    }));
     let step = run.take_step();
     let entered =
         |write: &Write| matches!(write, Write::Event { event, .. } if event.kind == "PassStateEntered");
