@@ -147,3 +147,38 @@ fn limits_on_time_end_the_process_tree() {
     }
     up.stop();
 }
+
+#[test]
+fn whoever_wants_to_know_is_told() {
+    let site = Site::new();
+    site.script("bad.sh", "#!/bin/sh\necho it is broken\nexit 3\n");
+    site.script("ok.sh", "#!/bin/sh\n");
+    let up = Up::start(&site);
+    let topic = rsqlflow_tests::aws::aws(&up, "sns create-topic --name ops")["TopicArn"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    for (script, on, told) in
+        [("bad.sh", "failed", true), ("ok.sh", "failed", false), ("ok.sh", "completed", true)]
+    {
+        let id = format!("{}-{on}", script.replace('.', "-"));
+        site.put(&json!({"workflow_id": id, "notify": {"topic_arn": topic, "on": [on]}, "workflow_stages": [
+            {"execution_type": "sequential", "execution_flag": "y", "scripts": [script]}]}));
+        site.rsqlflow(&["run", &id, "--id", &id, "--wait"]).expect(i32::from(script == "bad.sh"));
+        let arn = site.status(&id)["execution_arn"].as_str().unwrap().to_string();
+        let history = rsqlflow_tests::aws::aws(
+            &up,
+            &format!("stepfunctions get-execution-history --execution-arn {arn}"),
+        );
+        let published = history["events"].as_array().unwrap().iter().any(|event| {
+            let details = &event["taskSucceededEventDetails"];
+            details["resource"] == "publish" && details["output"].as_str().unwrap().contains("MessageId")
+        });
+        assert_eq!(published, told, "{id}: {history}");
+        let text = history.to_string();
+        if told {
+            assert!(text.contains(&format!("More: rsqlflow status {id}")), "{id}: {text}");
+        }
+    }
+    up.stop();
+}
