@@ -12,11 +12,12 @@ const VARIABLE: &str = "RSQLFLOW_LOG";
 
 /// Starts writing.
 pub(crate) fn init(talkative: bool) {
+    // The SDK's runtime misses a connection where calls stay in the process; what fails is told by whoever called.
     let default = if talkative {
-        "warn,aws_config=error,rsqlflow_cli=info,rsqlflow_local=info,rsqlflow_agent=info,rsqlflow_trigger=info"
+        "warn,aws_config=error,aws_smithy_runtime=off,rsqlflow_cli=info,rsqlflow_local=info,rsqlflow_agent=info,rsqlflow_trigger=info"
     } else {
         // That no credentials were found is told by the call that needed them.
-        "warn,aws_config=error"
+        "warn,aws_config=error,aws_smithy_runtime=off"
     };
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
