@@ -66,3 +66,30 @@ fn a_run_started_without_up_is_carried_by_its_own_command() {
     assert_eq!(runs[0]["workflow_execution_id"], "alone");
     assert!(site.rsqlflow(&["logs", "alone"]).expect(0).stdout.contains("hello"));
 }
+
+#[test]
+fn one_id_is_one_run() {
+    let site = Site::new();
+    site.script("one.sh", &format!("#!/bin/sh\necho ran >> {}\n", site.path("ran").display()));
+    for id in ["w", "v"] {
+        site.put(&json!({"workflow_id": id, "workflow_stages": [
+            {"execution_type": "sequential", "execution_flag": "y", "scripts": ["one.sh"]}]}));
+    }
+    let up = Up::start(&site);
+    // Two at once, then one more after the end.
+    let mut rival = site.command(&["run", "w", "--id", "r", "--wait"]);
+    let rival = std::thread::spawn(move || rsqlflow_tests::site::run(&mut rival));
+    site.rsqlflow(&["run", "w", "--id", "r", "--wait"]).expect(0);
+    rival.join().unwrap().expect(0);
+    site.rsqlflow(&["run", "w", "--id", "r", "--wait"]).expect(0);
+    assert_eq!(site.lines("ran").len(), 1);
+
+    // The id of one run is not another's.
+    let other = site.rsqlflow(&["run", "w", "--id", "r", "--param", "DAY=2", "--wait"]).expect(1);
+    assert!(other.stderr.contains("with other parameters"), "{}", other.stderr);
+    let other = site.rsqlflow(&["run", "v", "--id", "r", "--wait"]).expect(1);
+    assert!(other.stderr.contains("of workflow `w`"), "{}", other.stderr);
+    assert_eq!(site.lines("ran").len(), 1);
+    assert_eq!(site.status("r")["execution_status"], "completed");
+    up.stop();
+}
