@@ -88,6 +88,7 @@ impl Handle {
             request,
             ssm_command_id,
             accepted_at: rsqlflow_config::time::now(),
+            boot_id: crate::process::boot_id(),
             attempts: Vec::new(),
             outcome: None,
             callback_done: false,

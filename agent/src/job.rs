@@ -153,18 +153,22 @@ impl Run {
             None => (1, None),
         };
         // An attempt that the journal does not know has begun all the same where its log is there: the note of its
-        // start is written behind it.
+        // start is written behind it. After a reboot neither may have reached the disk, so nothing that was accepted
+        // before it runs: a script that does not run is seen, one that runs twice is not.
         let known = last.is_some_and(|last| last.attempt == number);
-        if !known && !self.context.log_path(&self.job.job_id, number).exists() {
+        let rebooted = self.job.boot_id != crate::process::boot_id();
+        if !known && !rebooted && !self.context.log_path(&self.job.job_id, number).exists() {
             return None;
         }
         let tree = Tree { group, job_id: self.job.job_id.clone() };
         let ended = tree.end(self.context.config.grace).await;
-        tracing::warn!(?ended, "the agent restarted while the script ran");
-        let end = AttemptEnd::without_process(
-            JobError::HostLost,
-            "the agent restarted while the script ran; how it would have ended is not known",
-        );
+        let why = if rebooted {
+            "the host was started anew since the job was accepted; whether and how its script ended is not known"
+        } else {
+            "the agent restarted while the script ran; how it would have ended is not known"
+        };
+        tracing::warn!(?ended, why);
+        let end = AttemptEnd::without_process(JobError::HostLost, why);
         Some(Outcome { attempt: number, end })
     }
 

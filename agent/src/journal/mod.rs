@@ -28,6 +28,7 @@ create table if not exists jobs (
     job_name text not null,
     ssm_command_id text,
     accepted_at text not null,
+    boot_id text not null,
     request text,
     outcome text,
     callback_done integer not null default 0,
@@ -65,6 +66,8 @@ pub(crate) struct StoredJob {
     pub request: JobRequest,
     pub ssm_command_id: Option<String>,
     pub accepted_at: String,
+    /// The boot of the host that it was accepted in.
+    pub boot_id: String,
     pub attempts: Vec<StoredAttempt>,
     pub outcome: Option<Outcome>,
     pub callback_done: bool,
@@ -117,7 +120,7 @@ impl Journal {
                 let added = tx
                     .prepare_cached(
                         "insert into jobs (job_id, workflow_execution_id, job_name, ssm_command_id, accepted_at, \
-                         request) values (?1, ?2, ?3, ?4, ?5, ?6) on conflict do nothing",
+                         boot_id, request) values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing",
                     )?
                     .execute(params![
                         job.job_id,
@@ -125,6 +128,7 @@ impl Journal {
                         job.request.job_name,
                         job.ssm_command_id,
                         job.accepted_at,
+                        job.boot_id,
                         request
                     ])?;
                 Ok(added == 1)
@@ -238,8 +242,8 @@ impl Journal {
 fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
     let mut jobs = tx
         .prepare(
-            "select job_id, request, ssm_command_id, accepted_at, outcome, callback_done, audit_done, logs_done \
-             from jobs where settled_at is null and request is not null order by accepted_at",
+            "select job_id, request, ssm_command_id, accepted_at, outcome, callback_done, audit_done, logs_done, \
+             boot_id from jobs where settled_at is null and request is not null order by accepted_at",
         )?
         .query_map([], |row| {
             Ok(StoredJob {
@@ -252,6 +256,7 @@ fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
                 callback_done: row.get(5)?,
                 audit_done: row.get(6)?,
                 logs_done: row.get(7)?,
+                boot_id: row.get(8)?,
             })
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;

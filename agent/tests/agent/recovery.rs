@@ -93,3 +93,30 @@ async fn data_directories_may_have_long_paths() {
     world.submit(&world.request("job.sh")).await;
     assert!(matches!(world.told().await, Told::Success(_)));
 }
+
+#[tokio::test]
+async fn nothing_that_was_accepted_before_a_reboot_runs_after_it() {
+    let mut world = World::new().await;
+    let ran = world.dir.path().join("ran");
+    world.script("job.sh", &format!("echo ran | tee -a {}; exit 1", ran.display()));
+    let mut request = world.request("job.sh");
+    request.retry =
+        Some(rsqlflow_config::workflow::Retry { max_attempts: 2, interval_seconds: 900, backoff_rate: 1.0 });
+    world.submit(&request).await;
+    // The output is shipped to its end once the attempt has ended; then the job waits for the next.
+    world.aws.call("PutLogEvents", 1).await;
+    world.kill();
+    // What a power cut may leave: the acceptance, which was flushed, and nothing of what came after it.
+    let journal = rusqlite::Connection::open(world.config.data_dir.join("journal.db")).unwrap();
+    journal.execute_batch("update jobs set boot_id = 'another'; delete from attempts").unwrap();
+    for file in std::fs::read_dir(world.config.data_dir.join("jobs")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    drop(journal);
+    world.start().await;
+    let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+    assert_eq!(error, "Rsql.HostLost");
+    assert!(failure.message.contains("started anew"), "{}", failure.message);
+    assert_eq!(std::fs::read_to_string(ran).unwrap(), "ran\n");
+    world.settled().await;
+}
