@@ -17,9 +17,6 @@ use crate::workflow::Retry;
 /// Version of the request this build writes and reads.
 pub const VERSION: u32 = 1;
 
-/// Name of the SSM document that brings a request to the agent.
-pub const DOCUMENT: &str = "Rsqlflow-RunScript";
-
 /// Largest encoded request the agent takes, in bytes.
 pub const REQUEST_MAX: usize = 256 * 1024;
 

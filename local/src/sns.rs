@@ -1,10 +1,8 @@
 //! SNS: topics, and what was published to them.
 //!
-//! A message is kept (the newest thousand of each topic) where `rsqlflow` can show it, and handed to a [`Notifier`].
+//! A message is kept (the newest thousand of each topic), and a line in the log says that it came, without its text.
 //! Nothing is delivered to subscriptions: a laptop has no mail server to speak of. They are kept so that scripts that
 //! subscribe work, and listed.
-
-use std::sync::{Arc, PoisonError, RwLock};
 
 use rusqlite::{OptionalExtension, Transaction};
 use serde::Deserialize;
@@ -61,29 +59,11 @@ pub struct Published {
     pub published_at: Millis,
 }
 
-/// Told of every message after it has been kept.
-pub trait Notifier: Send + Sync {
-    /// Must not block.
-    fn notify(&self, message: &Published);
-}
-
-/// The default: a line in the log, without the text.
-#[derive(Debug, Clone, Copy)]
-struct LogLine;
-
-impl Notifier for LogLine {
-    fn notify(&self, message: &Published) {
-        let subject = message.subject.as_deref().unwrap_or_default();
-        tracing::info!(topic = message.topic_arn, message_id = message.message_id, subject, "notification");
-    }
-}
-
 /// SNS on this machine.
 pub struct Sns {
     store: Store,
     clock: Clock,
     place: Place,
-    notifier: RwLock<Arc<dyn Notifier>>,
 }
 
 #[derive(Deserialize)]
@@ -129,12 +109,7 @@ impl Sns {
     /// The store's.
     pub async fn open(store: Store, clock: Clock, place: Place) -> Result<Self, StoreError> {
         store.migrate(TABLES).await?;
-        Ok(Self { store, clock, place, notifier: RwLock::new(Arc::new(LogLine)) })
-    }
-
-    /// Replaces whom messages are handed to.
-    pub fn set_notifier(&self, notifier: Arc<dyn Notifier>) {
-        *self.notifier.write().unwrap_or_else(PoisonError::into_inner) = notifier;
+        Ok(Self { store, clock, place })
     }
 
     /// Published messages, newest first; of one topic if `topic_arn` is given.
@@ -251,8 +226,13 @@ impl Sns {
         };
         let row = published.clone();
         self.store.durable(move |tx| keep(tx, &row)).await??;
-        let notifier = Arc::clone(&self.notifier.read().unwrap_or_else(PoisonError::into_inner));
-        notifier.notify(&published);
+        let subject = published.subject.as_deref().unwrap_or_default();
+        tracing::info!(
+            topic = published.topic_arn,
+            message_id = published.message_id,
+            subject,
+            "notification"
+        );
         Ok(json!({ "MessageId": published.message_id }))
     }
 
