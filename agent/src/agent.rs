@@ -1,6 +1,7 @@
 //! The agent as others see it: start, submit, list, stop.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use crate::config::{AgentConfig, Clients};
 use crate::context::Context;
 use crate::dispatcher::{self, Handle, SubmitError};
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::protocol::{Accepted, JobInfo};
 use crate::secrets::Secrets;
-use crate::{library, socket};
+use crate::{http, library, socket};
 
 /// Why an agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,15 @@ pub enum StartError {
         /// Which file or directory.
         path: PathBuf,
         /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The metrics and health pages cannot be served.
+    #[error("metrics and health cannot be served at {address} (agent.listen)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -56,6 +67,7 @@ pub struct Stats {
 pub struct Agent {
     context: Arc<Context>,
     journal: Journal,
+    watched_at: Option<SocketAddr>,
     tasks: JoinSet<()>,
     /// Held for as long as the agent lives.
     _lock: File,
@@ -90,7 +102,8 @@ impl Agent {
         let socket = config.socket_path();
         let listener = socket::listen(&socket).map_err(at(&socket))?;
         let socket = socket.canonicalize().map_err(at(&socket))?;
-        let clients = clients.single_attempts();
+        let metrics = Arc::new(Metrics::default());
+        let clients = clients.single_attempts(&metrics);
         let (handle, mailbox) = dispatcher::channel();
         let (stop, stopping) = watch::channel(false);
         let context = Arc::new(Context {
@@ -99,10 +112,17 @@ impl Agent {
             clients,
             config,
             dispatcher: handle.clone(),
+            metrics,
             lib_dir,
             socket,
             stopping,
         });
+        let pages = match context.config.listen {
+            Some(address) => {
+                Some(http::listen(address).map_err(|source| StartError::Listen { address, source })?)
+            }
+            None => None,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatcher::run(Arc::clone(&context), journal.clone(), mailbox, stop));
         if !unsettled.is_empty() {
@@ -111,8 +131,12 @@ impl Agent {
         for job in unsettled {
             handle.launch(job, true);
         }
+        let watched_at = pages.as_ref().and_then(|pages| pages.local_addr().ok());
+        if let Some(pages) = pages {
+            tasks.spawn(http::serve(pages, Arc::clone(&context), journal.clone()));
+        }
         tasks.spawn(socket::serve(listener, Arc::clone(&context)));
-        Ok(Self { context, journal, tasks, _lock: lock })
+        Ok(Self { context, journal, watched_at, tasks, _lock: lock })
     }
 
     /// Takes a job: `word` is the encoded [`rsqlflow_config::job::JobRequest`]. Answers once the job is on disk.
@@ -131,6 +155,11 @@ impl Agent {
     /// Where the agent listens.
     pub fn socket(&self) -> &Path {
         &self.context.socket
+    }
+
+    /// Where the metrics and health pages are, if anywhere.
+    pub fn watched_at(&self) -> Option<SocketAddr> {
+        self.watched_at
     }
 
     /// Counters for benchmarks.

@@ -87,8 +87,13 @@ pub(crate) async fn heartbeat(
     }
 }
 
-/// Reports the outcome until Step Functions has taken it or says that nobody waits for it.
-pub(crate) async fn report(client: &aws_sdk_sfn::Client, request: &JobRequest, outcome: &Outcome) {
+/// Reports the outcome until Step Functions has taken it or says that nobody waits for it. Answers `accepted`, `gone`
+/// or `refused`, for the metrics.
+pub(crate) async fn report(
+    client: &aws_sdk_sfn::Client,
+    request: &JobRequest,
+    outcome: &Outcome,
+) -> &'static str {
     let mut backoff = Backoff::default();
     let stream = (outcome.attempt > 0)
         .then(|| names::log_stream(&request.workflow_execution_id, &request.job_name, outcome.attempt));
@@ -116,17 +121,17 @@ pub(crate) async fn report(client: &aws_sdk_sfn::Client, request: &JobRequest, o
             }
         };
         match answer {
-            Ok(()) => return,
+            Ok(()) => return "accepted",
             Err((Answer::Gone, error)) => {
                 tracing::info!(
                     error,
                     "the outcome comes after the end of its task; it stays in the audit record"
                 );
-                return;
+                return "gone";
             }
             Err((Answer::Refused, error)) => {
                 tracing::error!(error, "Step Functions refuses the outcome; it stays in the audit record");
-                return;
+                return "refused";
             }
             Err((_, error)) => {
                 tracing::warn!(error, "the outcome could not be reported; trying again");

@@ -1,13 +1,18 @@
 //! What an agent needs to be told, and the AWS clients it works with.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_sfn::config::retry::RetryConfig;
 use aws_sdk_sfn::config::timeout::TimeoutConfig;
 use rsqlflow_config::settings::Settings;
+
+use crate::calls::CountFailures;
+use crate::metrics::{Metrics, Service};
 
 /// Longest wait for one answer of AWS before the call counts as failed and is made again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +42,8 @@ pub struct AgentConfig {
     pub path: String,
     /// More environment variables for every script.
     pub environment: BTreeMap<String, String>,
+    /// Loopback address of the metrics and health pages; none without one.
+    pub listen: Option<SocketAddr>,
 }
 
 impl AgentConfig {
@@ -60,6 +67,7 @@ impl AgentConfig {
             log_retention: Duration::from_secs(u64::from(settings.agent.log_retention_days) * 24 * 60 * 60),
             path,
             environment: settings.agent.environment.clone(),
+            listen: None,
         }
     }
 
@@ -94,27 +102,28 @@ impl Clients {
     }
 
     /// The same clients, each call tried once and for a limited time: the agent repeats calls itself, for longer than
-    /// the SDK would, and two layers of retries multiply.
-    pub(crate) fn single_attempts(&self) -> Self {
+    /// the SDK would, and two layers of retries multiply. Those that fail are counted.
+    pub(crate) fn single_attempts(&self, metrics: &Arc<Metrics>) -> Self {
         let retry = RetryConfig::disabled();
         let timeout = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).build();
         macro_rules! single {
-            ($service:ident, $client:expr) => {
+            ($service:ident, $client:expr, $counted:expr) => {
                 $service::Client::from_conf(
                     $client
                         .config()
                         .to_builder()
                         .retry_config(retry.clone())
                         .timeout_config(timeout.clone())
+                        .interceptor(CountFailures::new($counted, metrics))
                         .build(),
                 )
             };
         }
         Self {
-            sfn: single!(aws_sdk_sfn, self.sfn),
-            dynamodb: single!(aws_sdk_dynamodb, self.dynamodb),
-            logs: single!(aws_sdk_cloudwatchlogs, self.logs),
-            secrets: single!(aws_sdk_secretsmanager, self.secrets),
+            sfn: single!(aws_sdk_sfn, self.sfn, Service::StepFunctions),
+            dynamodb: single!(aws_sdk_dynamodb, self.dynamodb, Service::DynamoDb),
+            logs: single!(aws_sdk_cloudwatchlogs, self.logs, Service::Logs),
+            secrets: single!(aws_sdk_secretsmanager, self.secrets, Service::SecretsManager),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What every job's task needs, made once per agent.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rsqlflow_config::job::JobRequest;
 use tokio::sync::watch;
 
 use crate::config::{AgentConfig, Clients};
 use crate::dispatcher::Handle;
+use crate::metrics::Metrics;
 use crate::secrets::Secrets;
 
 pub(crate) struct Context {
@@ -14,6 +16,7 @@ pub(crate) struct Context {
     pub clients: Clients,
     pub secrets: Secrets,
     pub dispatcher: Handle,
+    pub metrics: Arc<Metrics>,
     /// `$1` of every script.
     pub lib_dir: PathBuf,
     pub jobs_dir: PathBuf,

@@ -282,7 +282,8 @@ impl Run {
         self.record(outcome.attempt, Some(&outcome));
         let callback = async {
             if !self.job.callback_done {
-                callback::report(&self.context.clients.sfn, &self.job.request, &outcome).await;
+                let answer = callback::report(&self.context.clients.sfn, &self.job.request, &outcome).await;
+                self.context.metrics.callback(answer);
                 heart.abort_all();
                 handle.acknowledged(&job_id, Entry::Callback);
             }

@@ -13,6 +13,7 @@
 //! | `attempt`, `script`, `process` | one start of a script, and the end of all it started |
 //! | `callback`, `audit`, `logs` | whom a job is told to |
 //! | `classify` | which answers of AWS are final |
+//! | [`metrics`], `calls`, `http` | what is counted, and how the agent is, for who watches it |
 //! | `secrets`, `redact` | credentials for scripts, and how they stay out of what leaves the host |
 //! | [`protocol`], `socket`, [`client`] | the Unix socket |
 //! | `salvage` | whom to tell that a request is not one |
@@ -23,16 +24,19 @@ mod agent;
 mod attempt;
 mod audit;
 mod callback;
+mod calls;
 mod classify;
 pub mod client;
 mod config;
 mod context;
 mod dispatcher;
+mod http;
 mod job;
 mod journal;
 mod library;
 mod logs;
 mod message;
+pub mod metrics;
 mod outcome;
 mod process;
 pub mod protocol;

@@ -15,4 +15,5 @@ mod recovery;
 mod reporting;
 mod scripts;
 mod secrets;
+mod watched;
 mod world;

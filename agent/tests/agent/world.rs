@@ -51,6 +51,7 @@ impl World {
             log_retention: Duration::from_secs(1000),
             path: format!("{}:/usr/local/bin:/usr/bin:/bin", own.display()),
             environment: BTreeMap::new(),
+            listen: None,
         };
         Self { dir, aws: FakeAws::new(), config, agent: None }
     }

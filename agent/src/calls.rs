@@ -1,0 +1,70 @@
+//! Counts the calls to AWS that failed and are made again, wherever they are made.
+//!
+//! It stands inside the SDK's clients and looks at every answer. What the answer means is read as everywhere else, from
+//! its code ([`crate::classify`]): a condition that does not hold or a token that is used up is no failure. A call that
+//! its caller gave up before the answer came is not seen.
+
+use std::sync::Arc;
+
+use aws_sdk_sfn::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_sfn::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_sfn::error::BoxError;
+use aws_smithy_types::error::ErrorMetadata;
+
+use crate::classify::{Answer, classify};
+use crate::metrics::{Metrics, Service};
+
+/// An interceptor of one service's client.
+#[derive(Debug)]
+pub(crate) struct CountFailures {
+    service: Service,
+    metrics: Arc<Metrics>,
+}
+
+impl CountFailures {
+    pub(crate) fn new(service: Service, metrics: &Arc<Metrics>) -> Self {
+        Self { service, metrics: Arc::clone(metrics) }
+    }
+}
+
+impl Intercept for CountFailures {
+    fn name(&self) -> &'static str {
+        "CountFailures"
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.output_or_error().is_some_and(|result| result.is_err()) {
+            let body = context.response().and_then(|response| response.body().bytes());
+            let error = ErrorMetadata::builder().code(code(body.unwrap_or_default())).build();
+            if classify(&error) == Answer::Passing {
+                self.metrics.call_failed(self.service);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The code of an error of the JSON protocols, without its namespace; empty where there is none.
+/// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#operation-error-serialization>
+fn code(body: &[u8]) -> String {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = body["__type"].as_str().or(body["code"].as_str()).unwrap_or_default();
+    named.rsplit('#').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_come_with_and_without_a_namespace() {
+        assert_eq!(code(br#"{"__type":"com.amazonaws.states#TaskTimedOut","message":"x"}"#), "TaskTimedOut");
+        assert_eq!(code(br#"{"__type":"InvalidToken"}"#), "InvalidToken");
+        assert_eq!(code(b"<html>502"), "");
+    }
+}

@@ -1,0 +1,148 @@
+//! Metrics and health for whoever watches the host: `GET /metrics` and `GET /health` on a loopback address.
+//!
+//! Health is whether the agent can do its work now: its dispatcher answers and its journal writes. That Step Functions
+//! or a script is in trouble is no trouble of the agent. Nothing can be changed here, and nothing is told that must
+//! not be seen by every user of the host, so there is no authentication; other addresses than loopback are refused.
+//! Clients that are slow or many are dropped: this never gets in the way of jobs.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::context::Context;
+use crate::journal::Journal;
+use crate::metrics::{CONTENT_TYPE, Snapshot};
+
+/// A dispatcher or journal that has not answered by then is in trouble.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One exchange takes no longer, whatever the client does.
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
+
+/// Most connections at once; more wait.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Largest head of a request; hyper's own minimum.
+const HEAD_MAX: usize = 8 * 1024;
+
+/// Listens, on loopback only.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        let message = "it is not a loopback address; name one, such as 127.0.0.1";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Serves until it is aborted.
+pub(crate) async fn serve(listener: TcpListener, context: Arc<Context>, journal: Journal) {
+    let pages = Arc::new(Pages { context, journal, since: rsqlflow_config::time::now() });
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut clients = tokio::task::JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let pages = Arc::clone(&pages);
+                clients.spawn(async move {
+                    // A client that goes away or dawdles is its own concern.
+                    let _ = tokio::time::timeout(CONNECTION_MAX, connection(stream, pages)).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely; some will be closed.
+                tracing::debug!(%error, "a reader of metrics was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while clients.try_join_next().is_some() {}
+    }
+}
+
+struct Pages {
+    context: Arc<Context>,
+    journal: Journal,
+    since: String,
+}
+
+async fn connection(stream: TcpStream, pages: Arc<Pages>) -> hyper::Result<()> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let pages = Arc::clone(&pages);
+        async move { Ok::<_, Infallible>(pages.answer(request.method(), request.uri().path()).await) }
+    });
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+impl Pages {
+    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        let (status, kind, body) = match (method, path) {
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics().await,
+            (&Method::GET | &Method::HEAD, "/health") => self.health().await,
+            (&Method::GET | &Method::HEAD, _) => {
+                (StatusCode::NOT_FOUND, "text/plain", "there are /metrics and /health\n".into())
+            }
+            _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "everything here is only read\n".into()),
+        };
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        response
+    }
+
+    async fn metrics(&self) -> (StatusCode, &'static str, String) {
+        // Where the dispatcher does not answer, the counters are worth reading all the more.
+        let jobs = tokio::time::timeout(PATIENCE, self.context.dispatcher.jobs()).await.unwrap_or_default();
+        let (flushes, commits) = self.journal.commits();
+        let states = jobs.iter().map(|job| job.state.as_str()).collect();
+        let text = self.context.metrics.encode(&Snapshot { states, flushes, commits });
+        (StatusCode::OK, CONTENT_TYPE, text)
+    }
+
+    async fn health(&self) -> (StatusCode, &'static str, String) {
+        let journal = tokio::time::timeout(PATIENCE, self.journal.settle());
+        let dispatcher = tokio::time::timeout(PATIENCE, self.context.dispatcher.jobs());
+        let (journal, dispatcher) = tokio::join!(journal, dispatcher);
+        let jobs = dispatcher.as_deref().unwrap_or_default();
+        let count = |states: &[&str]| jobs.iter().filter(|job| states.contains(&job.state.as_str())).count();
+        let trouble = match (&dispatcher, &journal) {
+            (Err(_), _) => Some("the dispatcher does not answer".to_owned()),
+            (_, Err(_)) => Some("the journal does not answer".to_owned()),
+            (_, Ok(Err(error))) => Some(error.to_string()),
+            (Ok(_), Ok(Ok(()))) => None,
+        };
+        let mut body = serde_json::json!({
+            "status": if trouble.is_some() { "failed" } else { "ok" },
+            "running": count(&["running"]),
+            "queued": count(&["accepted", "queued"]),
+            "since": self.since,
+        });
+        let status = match trouble {
+            Some(trouble) => {
+                body["error"] = trouble.into();
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            None => StatusCode::OK,
+        };
+        (status, "application/json", format!("{body}\n"))
+    }
+}
