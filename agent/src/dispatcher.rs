@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::context::Context;
 use crate::journal::{Entry, Journal, JournalError, StoredJob};
+use crate::logs::mark::LogMark;
 use crate::outcome::{AttemptEnd, Outcome};
 use crate::process::ProcessMark;
 use crate::protocol::{Accepted, JobInfo};
@@ -42,18 +43,62 @@ pub enum SubmitError {
 }
 
 enum Message {
-    Submit { job: Box<StoredJob>, reply: oneshot::Sender<Result<Accepted, SubmitError>> },
-    Refused { addressee: Addressee, message: String },
-    Launch { job: Box<StoredJob>, recovered: bool },
-    Started { job_id: String, attempt: u32, process: ProcessMark, at: String },
-    AttemptEnded { job_id: String, attempt: u32, end: AttemptEnd },
-    Outcome { job_id: String, outcome: Outcome, reply: oneshot::Sender<Result<(), JournalError>> },
-    LogPosition { job_id: String, attempt: u32, position: u64 },
-    Acknowledged { job_id: String, entry: Entry },
-    Settled { job_id: String },
-    UsesSecret { secret_id: String, reply: oneshot::Sender<bool> },
-    Jobs { reply: oneshot::Sender<Vec<JobInfo>> },
-    Stop { reply: oneshot::Sender<()> },
+    Submit {
+        job: Box<StoredJob>,
+        reply: oneshot::Sender<Result<Accepted, SubmitError>>,
+    },
+    Refused {
+        addressee: Addressee,
+        message: String,
+    },
+    Launch {
+        job: Box<StoredJob>,
+        recovered: bool,
+    },
+    Started {
+        job_id: String,
+        attempt: u32,
+        process: ProcessMark,
+        at: String,
+    },
+    AttemptEnded {
+        job_id: String,
+        attempt: u32,
+        end: AttemptEnd,
+    },
+    Outcome {
+        job_id: String,
+        outcome: Outcome,
+        reply: oneshot::Sender<Result<(), JournalError>>,
+    },
+    LogSending {
+        job_id: String,
+        attempt: u32,
+        mark: LogMark,
+        reply: oneshot::Sender<Result<(), JournalError>>,
+    },
+    LogShipped {
+        job_id: String,
+        attempt: u32,
+        mark: LogMark,
+    },
+    Acknowledged {
+        job_id: String,
+        entry: Entry,
+    },
+    Settled {
+        job_id: String,
+    },
+    UsesSecret {
+        secret_id: String,
+        reply: oneshot::Sender<bool>,
+    },
+    Jobs {
+        reply: oneshot::Sender<Vec<JobInfo>>,
+    },
+    Stop {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// How to speak to the dispatcher.
@@ -118,8 +163,22 @@ impl Handle {
             .unwrap_or(Err(JournalError::Closed))
     }
 
-    pub(crate) fn log_position(&self, job_id: &str, attempt: u32, position: u64) {
-        self.tell(Message::LogPosition { job_id: job_id.into(), attempt, position });
+    /// Answers once the journal knows what is about to be sent.
+    #[expect(dead_code, reason = "the shipper does not say yet what it is about to send")]
+    pub(crate) async fn log_sending(
+        &self,
+        job_id: &str,
+        attempt: u32,
+        mark: LogMark,
+    ) -> Result<(), JournalError> {
+        let job_id = job_id.into();
+        self.ask(|reply| Message::LogSending { job_id, attempt, mark, reply })
+            .await
+            .unwrap_or(Err(JournalError::Closed))
+    }
+
+    pub(crate) fn log_shipped(&self, job_id: &str, attempt: u32, mark: LogMark) {
+        self.tell(Message::LogShipped { job_id: job_id.into(), attempt, mark });
     }
 
     pub(crate) fn acknowledged(&self, job_id: &str, entry: Entry) {
@@ -275,8 +334,14 @@ impl Dispatcher {
                     let _ = reply.send(journal.outcome(&job_id, &outcome).await);
                 });
             }
-            Message::LogPosition { job_id, attempt, position } => {
-                self.journal.log_position(&job_id, attempt, position);
+            Message::LogSending { job_id, attempt, mark, reply } => {
+                let journal = self.journal.clone();
+                self.commits.spawn(async move {
+                    let _ = reply.send(journal.log_sending(&job_id, attempt, mark).await);
+                });
+            }
+            Message::LogShipped { job_id, attempt, mark } => {
+                self.journal.log_shipped(&job_id, attempt, mark);
             }
             Message::Acknowledged { job_id, entry } => self.journal.acknowledged(&job_id, entry),
             Message::Settled { job_id } => {

@@ -19,6 +19,7 @@ use crate::attempt::{Attempt, Interrupt, Interrupts};
 use crate::classify::Backoff;
 use crate::context::Context;
 use crate::journal::{Entry, StoredAttempt, StoredJob};
+use crate::logs::mark::LogMark;
 use crate::logs::ship::Shipper;
 use crate::outcome::{AttemptEnd, Outcome};
 use crate::process::Tree;
@@ -119,11 +120,11 @@ impl Run {
                 process: running.process.clone(),
                 started_at,
                 ended: None,
-                log_position: 0,
+                log: LogMark::default(),
             });
             self.record(number, None);
             let (ended, end_seen) = watch::channel(false);
-            self.ship(number, 0, end_seen, false);
+            self.ship(number, LogMark::default(), end_seen, false);
             let end = running.finish(&self.context, &self.job.request, interrupts).await;
             ended.send_replace(true);
             if let Some(attempt) = self.job.attempts.last_mut() {
@@ -201,7 +202,7 @@ impl Run {
         self.audit.send_replace(Some(record));
     }
 
-    fn ship(&mut self, attempt: u32, position: u64, ended: watch::Receiver<bool>, recovered: bool) {
+    fn ship(&mut self, attempt: u32, mark: LogMark, ended: watch::Receiver<bool>, recovered: bool) {
         let request = &self.job.request;
         let shipper = Shipper {
             context: Arc::clone(&self.context),
@@ -209,10 +210,10 @@ impl Run {
             attempt,
             stream: names::log_stream(&request.workflow_execution_id, &request.job_name, attempt),
             path: self.context.log_path(&self.job.job_id, attempt),
-            position,
+            mark,
             task_token: request.task_token.clone(),
             secret_id: request.secret_id.clone(),
-            created: position > 0,
+            created: mark.position > 0,
         };
         // Where an earlier process began the attempt it knew the password that must not be shown, and this one has to
         // ask for it; nothing but the shipping waits for that.
@@ -234,19 +235,18 @@ impl Run {
         let mut left = Vec::new();
         for attempt in &self.job.attempts {
             let path = self.context.log_path(&self.job.job_id, attempt.attempt);
-            // The journal may know less than what was shipped, never more.
-            if std::fs::metadata(path).is_ok_and(|data| data.len() > attempt.log_position) {
-                left.push((attempt.attempt, attempt.log_position, attempt.ended.is_some()));
+            if std::fs::metadata(path).is_ok_and(|data| !attempt.log.covers(data.len())) {
+                left.push((attempt.attempt, attempt.log, attempt.ended.is_some()));
             }
         }
         if left.is_empty() {
             return;
         }
-        for (attempt, position, _ended) in left {
+        for (attempt, mark, _ended) in left {
             // The script of an attempt without an end is ended before anything else happens, see `take_over`: what
             // it still prints until then is in the file, which is why the last look comes with the outcome.
             let (ended, end_seen) = watch::channel(false);
-            self.ship(attempt, position, end_seen, true);
+            self.ship(attempt, mark, end_seen, true);
             self.shippers.spawn({
                 let mut recorded = self.audit.subscribe();
                 let known = self.job.outcome.is_some();

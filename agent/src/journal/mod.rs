@@ -17,6 +17,7 @@ use rusqlite::{Connection, params};
 
 pub(crate) use writer::{JournalError, Need};
 
+use crate::logs::mark::{LogMark, Sending};
 use crate::outcome::{AttemptEnd, Outcome};
 use crate::process::ProcessMark;
 use writer::Writer;
@@ -46,6 +47,9 @@ create table if not exists attempts (
     started_at text not null,
     ended text,
     log_position integer not null default 0,
+    log_last_at integer not null default 0,
+    log_sending_to integer,
+    log_sending_at integer,
     primary key (job_id, attempt)
 ) without rowid;
 pragma user_version = 1;
@@ -82,7 +86,7 @@ pub(crate) struct StoredAttempt {
     pub process: ProcessMark,
     pub started_at: String,
     pub ended: Option<AttemptEnd>,
-    pub log_position: u64,
+    pub log: LogMark,
 }
 
 /// The journal's handle.
@@ -181,13 +185,21 @@ impl Journal {
             .await
     }
 
-    /// Relaxed, not waited for.
-    pub(crate) fn log_position(&self, job_id: &str, attempt: u32, position: u64) {
+    /// Relaxed: what is about to be sent must be known after the end of this process, before it is sent.
+    pub(crate) async fn log_sending(
+        &self,
+        job_id: &str,
+        attempt: u32,
+        mark: LogMark,
+    ) -> Result<(), JournalError> {
         let job_id = job_id.to_owned();
-        self.writer.tell(move |tx| {
-            tx.prepare_cached("update attempts set log_position = ?3 where job_id = ?1 and attempt = ?2")?
-                .execute(params![job_id, attempt, position])
-        });
+        self.writer.write(Need::Relaxed, move |tx| write_mark(tx, &job_id, attempt, mark)).await
+    }
+
+    /// Relaxed, not waited for.
+    pub(crate) fn log_shipped(&self, job_id: &str, attempt: u32, mark: LogMark) {
+        let job_id = job_id.to_owned();
+        self.writer.tell(move |tx| write_mark(tx, &job_id, attempt, mark));
     }
 
     /// Relaxed, not waited for. With the last entry the job is settled and its request forgotten.
@@ -239,6 +251,22 @@ impl Journal {
     }
 }
 
+fn write_mark(tx: &Connection, job_id: &str, attempt: u32, mark: LogMark) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "update attempts set log_position = ?3, log_last_at = ?4, log_sending_to = ?5, log_sending_at = ?6 \
+         where job_id = ?1 and attempt = ?2",
+    )?
+    .execute(params![
+        job_id,
+        attempt,
+        mark.position,
+        mark.last_at,
+        mark.sending.map(|sending| sending.to),
+        mark.sending.map(|sending| sending.at)
+    ])?;
+    Ok(())
+}
+
 fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
     let mut jobs = tx
         .prepare(
@@ -261,8 +289,8 @@ fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut attempts = tx.prepare(
-        "select attempt, pid, start_ticks, boot_id, started_at, ended, log_position from attempts \
-         where job_id = ?1 order by attempt",
+        "select attempt, pid, start_ticks, boot_id, started_at, ended, log_position, log_last_at, \
+         log_sending_to, log_sending_at from attempts where job_id = ?1 order by attempt",
     )?;
     for job in &mut jobs {
         job.attempts = attempts
@@ -272,7 +300,14 @@ fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
                     process: ProcessMark { pid: row.get(1)?, start_ticks: row.get(2)?, boot_id: row.get(3)? },
                     started_at: row.get(4)?,
                     ended: row.get::<_, Option<String>>(5)?.map(|text| parse(5, &text)).transpose()?,
-                    log_position: row.get(6)?,
+                    log: LogMark {
+                        position: row.get(6)?,
+                        last_at: row.get(7)?,
+                        sending: match (row.get(8)?, row.get(9)?) {
+                            (Some(to), Some(at)) => Some(Sending { to, at }),
+                            _ => None,
+                        },
+                    },
                 })
             })?
             .collect::<rusqlite::Result<Vec<_>>>()?;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::batch::{Batch, Event};
 use super::lines::{Line, Lines, grouped};
+use super::mark::LogMark;
 use crate::classify::{Answer, Backoff, classify};
 use crate::context::Context;
 use crate::redact::Redactor;
@@ -39,7 +40,7 @@ pub(crate) struct Shipper {
     pub stream: String,
     pub path: PathBuf,
     /// How far the file is shipped.
-    pub position: u64,
+    pub mark: LogMark,
     pub task_token: String,
     pub secret_id: String,
     /// Whether the stream is known to be there.
@@ -50,8 +51,8 @@ impl Shipper {
     /// Ships until the script has ended and its file is drained.
     pub(crate) async fn run(mut self, mut ended: watch::Receiver<bool>) {
         let Some(file) = self.open().await else { return };
-        let mut lines = Lines::new(self.redactor(), self.position);
-        let mut read = self.position;
+        let mut lines = Lines::new(self.redactor(), self.mark.position);
+        let mut read = self.mark.position;
         loop {
             // Asked before the look at the file: what is printed after it is seen by the next look.
             let last = *ended.borrow_and_update();
@@ -93,7 +94,7 @@ impl Shipper {
         let length = file.metadata().map_or(0, |data| data.len());
         if length < read {
             *lines = Lines::new(self.redactor(), 0);
-            (read, self.position) = (0, 0);
+            (read, self.mark.position) = (0, 0);
         }
         if read >= length.min(limit) && !last {
             return read;
@@ -155,7 +156,7 @@ impl Shipper {
 
     /// Puts the events, however long that takes.
     async fn put(&mut self, events: Vec<Event>) {
-        let end = events.last().map_or(self.position, |event| event.end);
+        let end = events.last().map_or(self.mark.position, |event| event.end);
         let count = events.len();
         let mut inputs = Vec::with_capacity(count);
         for event in events {
@@ -206,8 +207,8 @@ impl Shipper {
                 },
             }
         }
-        self.position = end;
-        self.context.dispatcher.log_position(&self.job_id, self.attempt, end);
+        self.mark.position = end;
+        self.context.dispatcher.log_shipped(&self.job_id, self.attempt, self.mark);
     }
 
     fn say_it_waits(&self, backoff: &Backoff, error: &str) {
