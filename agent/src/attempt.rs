@@ -107,6 +107,7 @@ impl Attempt {
             scripts_dir: &context.config.scripts_dir,
             lib_dir: &context.lib_dir,
             path: &context.config.path,
+            strict_modes: context.config.strict_modes,
         };
         let launch = script::resolve(request, &places)
             .map_err(|problem| AttemptEnd::without_process(problem.error(), problem.to_string()))?;

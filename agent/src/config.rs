@@ -28,6 +28,8 @@ pub struct AgentConfig {
     pub socket: Option<PathBuf>,
     /// Directory of the scripts.
     pub scripts_dir: PathBuf,
+    /// Whether scripts that others could have written are refused.
+    pub strict_modes: bool,
     /// Name of the job audit table.
     pub job_audit_table: String,
     /// CloudWatch Logs group of the jobs' output.
@@ -68,6 +70,7 @@ impl AgentConfig {
             path,
             environment: settings.agent.environment.clone(),
             listen: None,
+            strict_modes: true,
         }
     }
 

@@ -85,8 +85,17 @@ async fn scripts_that_cannot_run_fail_at_once_and_say_why() {
     world.script("dos.sh", "#!/bin/sh\r\necho x\r\n");
     world.script("nointerpreter.sh", "#!/opt/missing/bash -x\n");
     world.script("binary.sh", "\u{7f}ELF");
+    world.script("empty.sh", "");
+    world.script("env.sh", "#!/usr/bin/env nonesuch\n");
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    mode(&world.script("cut", "\u{7f}ELF\u{2}\u{1}"), 0o755);
+    mode(&world.script("open.sh", "true"), 0o666);
+    mode(&world.script("open/x.sh", "true"), 0o644);
+    mode(&world.config.scripts_dir.join("open"), 0o777);
     let secretly = world.script("unreadable.sh", "true");
-    std::fs::set_permissions(&secretly, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    mode(&secretly, 0o000);
     let mut scripts = vec![
         "missing.sh",
         "dir",
@@ -99,6 +108,11 @@ async fn scripts_that_cannot_run_fail_at_once_and_say_why() {
         "dos.sh",
         "nointerpreter.sh",
         "binary.sh",
+        "cut",
+        "empty.sh",
+        "env.sh",
+        "open.sh",
+        "open/x.sh",
         "inside.sh",
     ];
     // Root reads everything, so there is nothing to see as root.
@@ -127,7 +141,10 @@ async fn scripts_that_cannot_run_fail_at_once_and_say_why() {
         };
         if *script != "unreadable.sh" {
             report.push_str(
-                &line.replace(&world.dir.path().canonicalize().unwrap().display().to_string(), "DIR"),
+                &line
+                    .replace(&world.dir.path().canonicalize().unwrap().display().to_string(), "DIR")
+                    .replace(&world.config.path, "PATH")
+                    .replace(&format!("uid {}", rustix::process::geteuid().as_raw()), "uid OWN"),
             );
             report.push('\n');
         }
@@ -165,4 +182,29 @@ async fn the_same_command_runs_once() {
     world.settled().await;
     assert_eq!(std::fs::read_to_string(count).unwrap(), "x\n");
     assert_eq!(crate::world::told(&world.aws).len(), 1);
+}
+
+#[tokio::test]
+async fn a_script_that_is_gone_when_its_turn_comes_fails_clearly() {
+    let world = World::new().await;
+    let path = world.script("job.sh", "rm \"$0\"; exit 1");
+    let mut request = world.request("job.sh");
+    let retry = serde_json::json!({"max_attempts": 2, "interval_seconds": 0});
+    request.retry = serde_json::from_value(retry).unwrap();
+    world.submit(&request).await;
+    let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+    assert!(!path.exists());
+    assert_eq!(error, "Rsql.ScriptNotFound");
+    assert!(failure.message.starts_with("script job.sh does not exist in "), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn strict_modes_can_be_turned_off() {
+    let mut world = World::stopped();
+    world.config.strict_modes = false;
+    world.start().await;
+    let path = world.script("job.sh", "true");
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    world.submit(&world.request("job.sh")).await;
+    assert!(matches!(world.told().await, Told::Success(_)));
 }

@@ -52,6 +52,7 @@ impl World {
             path: format!("{}:/usr/local/bin:/usr/bin:/bin", own.display()),
             environment: BTreeMap::new(),
             listen: None,
+            strict_modes: true,
         };
         Self { dir, aws: FakeAws::new(), config, agent: None }
     }
