@@ -228,18 +228,29 @@ impl Settings {
                 problems.push(format!("agent.environment.{name}: is not a name for an environment variable"));
             }
         }
-        if self.backend == Backend::Aws {
-            let arns = [
-                ("master", &self.state_machines.master),
-                ("sequential", &self.state_machines.sequential),
-                ("parallel", &self.state_machines.parallel),
-            ];
-            for (name, arn) in arns {
-                if !arn.starts_with("arn:") {
-                    problems.push(format!(
-                        "state_machines.{name}: needs the ARN of the deployed state machine with backend = \"aws\""
-                    ));
-                }
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Problems(problems)) }
+    }
+
+    /// Whether the deployed state machines are named. For those who start or stop runs: an agent needs none, and has no
+    /// right to any.
+    ///
+    /// # Errors
+    /// [`SettingsError::Problems`], with every ARN that is missing.
+    pub fn check_state_machines(&self) -> Result<(), SettingsError> {
+        if self.backend != Backend::Aws {
+            return Ok(());
+        }
+        let mut problems = Vec::new();
+        let arns = [
+            ("master", &self.state_machines.master),
+            ("sequential", &self.state_machines.sequential),
+            ("parallel", &self.state_machines.parallel),
+        ];
+        for (name, arn) in arns {
+            if !arn.starts_with("arn:") {
+                problems.push(format!(
+                    "state_machines.{name}: needs the ARN of the deployed state machine with backend = \"aws\""
+                ));
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(SettingsError::Problems(problems)) }
@@ -359,6 +370,14 @@ mod tests {
     }
 
     #[test]
+    fn only_those_who_start_runs_need_the_state_machines() {
+        let settings = load("backend = 'aws'", &[]).unwrap();
+        let error = settings.check_state_machines().unwrap_err().to_string();
+        assert!(error.contains("state_machines.master") && error.lines().count() == 3, "{error}");
+        load("", &[]).unwrap().check_state_machines().unwrap();
+    }
+
+    #[test]
     fn mistakes_are_named_all_at_once() {
         let error = load(
             "regoin = 'x'\nheartbeat_seconds = 'often'\n[agent]\ngrace = 1\n[tabels]\nconfig = 'c'",
@@ -367,7 +386,6 @@ mod tests {
         .unwrap_err();
         insta::assert_snapshot!(error);
         assert!(load("[local.secrets.x]\npasword = 'p'", &[]).unwrap_err().contains("`password`"));
-        assert!(load("backend = 'aws'", &[]).unwrap_err().contains("state_machines.master"));
         let error = load("[local.warehouse]\nurl = 'postgres://u:secret@h' oops", &[]).unwrap_err();
         assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
     }
