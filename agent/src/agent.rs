@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::config::{AgentConfig, Clients};
 use crate::context::Context;
 use crate::dispatcher::{self, Handle, SubmitError};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::protocol::{Accepted, JobInfo};
 use crate::secrets::Secrets;
@@ -150,6 +150,16 @@ impl Agent {
     /// The jobs that are not settled: accepted, running, or not yet reported to everyone.
     pub async fn jobs(&self) -> Vec<JobInfo> {
         self.handle().jobs().await
+    }
+
+    /// How many jobs are not settled, once the dispatcher and the journal's thread have both answered; nothing when one
+    /// of them has ended. A journal that answers with a failure, for instance of a full disk, has answered.
+    pub async fn ping(&self) -> Option<usize> {
+        let jobs = self.handle().ping().await?;
+        match self.journal.settle().await {
+            Err(JournalError::Closed) => None,
+            Ok(()) | Err(_) => Some(jobs),
+        }
     }
 
     /// Where the agent listens.

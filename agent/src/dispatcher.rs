@@ -200,6 +200,11 @@ impl Handle {
         self.ask(|reply| Message::Jobs { reply }).await.unwrap_or_default()
     }
 
+    /// How many jobs there are, or nothing when the dispatcher has ended.
+    pub(crate) async fn ping(&self) -> Option<usize> {
+        self.ask(|reply| Message::Jobs { reply }).await.map(|jobs| jobs.len())
+    }
+
     /// Ends every script, reports what can be reported soon, and ends the dispatcher.
     pub(crate) async fn stop(&self) {
         let _stopped = self.ask(|reply| Message::Stop { reply }).await;

@@ -16,6 +16,7 @@
 //! | [`metrics`], `calls`, `http` | what is counted, and how the agent is, for who watches it |
 //! | `secrets`, `redact` | credentials for scripts, and how they stay out of what leaves the host |
 //! | [`protocol`], `socket`, [`client`] | the Unix socket |
+//! | `notify` | what the service manager hears, and the watchdog |
 //! | `salvage` | whom to tell that a request is not one |
 //!
 //! The agent speaks to AWS through the SDK clients it is given and knows nothing of what answers them.
@@ -37,6 +38,7 @@ mod library;
 mod logs;
 mod message;
 pub mod metrics;
+mod notify;
 mod outcome;
 mod process;
 pub mod protocol;
@@ -49,5 +51,6 @@ mod socket;
 pub use agent::{Agent, StartError, Stats};
 pub use config::{AgentConfig, Clients};
 pub use dispatcher::SubmitError;
+pub use notify::Notify;
 pub use protocol::{Accepted, JobInfo};
 pub use socket::FILE_NAME as SOCKET_FILE_NAME;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use rsqlflow_agent::protocol::{Reply, Request};
-use rsqlflow_agent::{Agent, AgentConfig, Clients, SOCKET_FILE_NAME, client};
+use rsqlflow_agent::{Agent, AgentConfig, Clients, Notify, SOCKET_FILE_NAME, client};
 use rsqlflow_config::settings::{Backend, Settings};
 
 /// The daemon on the host that runs scripts.
@@ -215,7 +215,13 @@ fn serve(cli: &Cli) -> Result<(), Failure> {
 async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let clients = Clients::new(&aws(settings).await);
+    let notify = Notify::from_environment();
+    let aws = aws(settings).await;
+    anyhow::ensure!(
+        aws.region().is_some(),
+        "no AWS region: set region in the settings or AWS_REGION; on EC2 the instance metadata must be reachable"
+    );
+    let clients = Clients::new(&aws);
     let data_dir = config.data_dir.clone();
     let agent = Agent::start(config, &clients).await?;
     tracing::info!(
@@ -227,11 +233,14 @@ async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
         agent.socket().display()
     );
     warn_without_scripts(&settings.scripts_dir);
+    notify.ready("listening");
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
+        never = notify.feed(async || agent.ping().await) => match never {},
     }
     tracing::info!("stopping");
+    notify.stopping();
     agent.shutdown().await;
     Ok(())
 }
