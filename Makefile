@@ -2,7 +2,7 @@
 #   make demo    builds rsqlflow and runs the demo: a retail warehouse load on this machine
 #   make test    every test: units, the real binaries, PostgreSQL, the aws command line
 #   make bench   the benchmarks, release build, one JSON line per figure
-#   make lint    formatting, clippy, the state machine validator
+#   make lint    formatting, clippy, the validators of state machines and systemd units
 # What a target needs and the machine lacks is installed by setup/install (Debian packages, a Python virtual
 # environment, npm and cargo tools); it says what it does. A build cache outside the clone is used when
 # ~/.cache/rsqlflow exists.
@@ -36,4 +36,5 @@ lint:
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	PATH="$$(setup/install --path):$$PATH" setup/validate-statemachines
+	setup/validate-units
 	if command -v cargo-deny >/dev/null; then cargo deny --log-level error check licenses bans sources; fi

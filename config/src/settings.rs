@@ -377,6 +377,27 @@ mod tests {
         load("", &[]).unwrap().check_state_machines().unwrap();
     }
 
+    /// What the packages install as /etc/rsqlflow/rsqlflow.toml holds, as it is and with every setting it suggests.
+    #[test]
+    fn the_installed_file_holds() {
+        let file = include_str!("../../systemd/rsqlflow.toml");
+        let settings = load(file, &[]).unwrap();
+        assert_eq!((settings.backend, settings.region.as_str()), (Backend::Aws, ""));
+        assert_eq!(settings.scripts_dir, Path::new("/srv/rsqlflow/scripts"));
+        let suggested: String = file
+            .lines()
+            .map(|line| {
+                let bare = line.strip_prefix("# ").unwrap_or(line);
+                let setting = bare.starts_with('[')
+                    || bare.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+                if setting { format!("{bare}\n") } else { format!("{line}\n") }
+            })
+            .collect();
+        let settings = load(&suggested, &[]).unwrap();
+        settings.check_state_machines().unwrap();
+        assert_eq!(settings.agent.environment["TZ"], "Europe/Berlin");
+    }
+
     #[test]
     fn mistakes_are_named_all_at_once() {
         let error = load(
