@@ -1,0 +1,121 @@
+//! The commands, one file each, and what they share: which agent is meant, how it is asked, how a command fails.
+//!
+//! Data goes to standard output, everything else to standard error.
+
+pub(crate) mod jobs;
+mod log;
+pub(crate) mod serve;
+pub(crate) mod submit;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use rsqlflow_agent::protocol::{Reply, Request};
+use rsqlflow_agent::{SOCKET_FILE_NAME, client};
+use rsqlflow_config::settings::Settings;
+
+/// The daemon on the host that runs scripts.
+#[derive(Parser)]
+#[command(name = "rsqlflow-agent", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// The settings file; rsqlflow.toml in the working directory where there is one.
+    #[arg(long, global = true, value_name = "FILE", env = "RSQLFLOW_SETTINGS")]
+    pub(crate) settings: Option<PathBuf>,
+    /// Directory of the journal, job logs and socket.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The agent's socket; agent.sock in the data directory unless told.
+    #[arg(long, global = true, value_name = "PATH", env = "RSQLFLOW_AGENT_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused, 2 wrong usage or settings, 3 no agent reached.";
+
+/// Where the agent keeps its data when nothing says otherwise.
+const DEFAULT_DATA_DIR: &str = "/var/lib/rsqlflow-agent";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the agent until it is told to stop (TERM or Ctrl-C).
+    Serve,
+    /// Hand a job request to the agent. The request is read from standard input, or from the environment variable
+    /// RSQLFLOW_REQUEST: it holds a secret and must not be an argument.
+    Submit {
+        /// Id of the Systems Manager command that brought the request.
+        #[arg(long, value_name = "ID", env = "RSQLFLOW_SSM_COMMAND_ID")]
+        ssm_command_id: Option<String>,
+        /// Read the request from standard input, whatever the environment says.
+        #[arg(long)]
+        request_stdin: bool,
+    },
+    /// Print shell assignments with the warehouse credentials of a running job's secret. For get_redshift_creds.sh.
+    #[command(hide = true)]
+    Credentials {
+        /// The secret's id.
+        secret_id: String,
+    },
+    /// List the jobs that are not settled.
+    Jobs {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How a command fails; see the exit codes.
+pub(crate) enum Failure {
+    Refused(String),
+    Usage(anyhow::Error),
+    Unreached(anyhow::Error),
+}
+
+pub(crate) fn load_settings(cli: &Cli) -> Result<Settings, Failure> {
+    let base = std::env::current_dir().context("the working directory").map_err(Failure::Usage)?;
+    // Jobs carry values in variables that are not UTF-8 at times; those are no settings.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Settings::load(cli.settings.as_deref(), &base, environment)
+        .map_err(|error| Failure::Usage(anyhow::Error::new(error).context("the settings do not hold")))
+}
+
+pub(crate) fn data_dir(cli: &Cli, settings: &Settings) -> PathBuf {
+    let told = cli.data_dir.clone().unwrap_or_else(|| settings.agent.data_dir.clone());
+    if told.as_os_str().is_empty() { PathBuf::from(DEFAULT_DATA_DIR) } else { told }
+}
+
+fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
+    if let Some(socket) = &cli.socket {
+        return Ok(socket.clone());
+    }
+    let data_dir = match &cli.data_dir {
+        Some(data_dir) => data_dir.clone(),
+        None => data_dir(cli, &load_settings(cli)?),
+    };
+    Ok(data_dir.join(SOCKET_FILE_NAME))
+}
+
+pub(crate) fn ask(cli: &Cli, request: &Request) -> Result<Reply, Failure> {
+    match client::ask(&socket(cli)?, request) {
+        Ok(Reply::Refused { message }) => Err(Failure::Refused(message)),
+        Ok(reply) => Ok(reply),
+        Err(error) => Err(Failure::Unreached(
+            anyhow::Error::new(error).context("the agent could not be asked; is it running?"),
+        )),
+    }
+}
+
+pub(crate) fn unexpected() -> Failure {
+    Failure::Unreached(anyhow::anyhow!("the agent answered something else than was asked"))
+}
+
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+        .map_err(Failure::Unreached)
+}
