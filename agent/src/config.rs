@@ -40,6 +40,14 @@ pub struct AgentConfig {
     pub log_limit_bytes: u64,
     /// How long the files of settled jobs are kept.
     pub log_retention: Duration,
+    /// Bytes of local log files of settled jobs that are kept; 0 for no limit.
+    pub log_retention_bytes: u64,
+    /// Most jobs that run at once; 0 for no limit.
+    pub max_running_jobs: usize,
+    /// Most jobs that run at once in each resource pool.
+    pub pools: BTreeMap<String, usize>,
+    /// Bytes that have to be free on the data directory's disk for a job to be taken.
+    pub min_free_bytes: u64,
     /// Directories in which scripts find programs, separated by `:`.
     pub path: String,
     /// More environment variables for every script.
@@ -57,6 +65,9 @@ impl AgentConfig {
             Some(own) => format!("{}:{}", own.display(), settings.agent.path),
             None => settings.agent.path.clone(),
         };
+        let mebibytes = |count: u64| count.saturating_mul(1024 * 1024);
+        // Counts that settings allow fit.
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         Self {
             instance_id: settings.host.clone(),
             data_dir,
@@ -67,10 +78,14 @@ impl AgentConfig {
             grace: Duration::from_secs(settings.agent.grace_seconds.into()),
             log_limit_bytes: settings.agent.log_limit_bytes,
             log_retention: Duration::from_secs(u64::from(settings.agent.log_retention_days) * 24 * 60 * 60),
+            log_retention_bytes: mebibytes(settings.agent.log_retention_mib),
+            max_running_jobs: count(settings.agent.max_running_jobs),
+            pools: settings.agent.pools.iter().map(|(name, limit)| (name.clone(), count(*limit))).collect(),
+            min_free_bytes: mebibytes(settings.agent.min_free_mib),
+            strict_modes: settings.agent.strict_modes,
             path,
             environment: settings.agent.environment.clone(),
-            listen: None,
-            strict_modes: true,
+            listen: settings.agent.listen_address(),
         }
     }
 

@@ -174,16 +174,13 @@ impl Run {
     }
 
     fn another_follows(&self, number: u32, end: &AttemptEnd) -> bool {
-        let retryable = matches!(
-            end.error,
-            Some(JobError::ExitCode | JobError::Signal | JobError::TimedOut | JobError::Stalled)
-        );
-        retryable && self.job.request.retry.is_some_and(|retry| number < retry.max_attempts)
+        let (Some(error), Some(retry)) = (end.error, &self.job.request.retry) else { return false };
+        retry.covers(error) && number < retry.max_attempts
     }
 
     /// Waits for the time of the next attempt, or for an interrupt.
     async fn pause(&self, interrupts: &mut Interrupts) {
-        let Some(retry) = self.job.request.retry else { return };
+        let Some(retry) = &self.job.request.retry else { return };
         let ended = self.job.attempts.len();
         let factor = retry.backoff_rate.powi(i32::try_from(ended.saturating_sub(1)).unwrap_or(i32::MAX));
         let seconds = f64::from(retry.interval_seconds) * factor;

@@ -43,14 +43,15 @@ impl Outcome {
         match self.end.error {
             None => Status::Completed,
             Some(JobError::TimedOut | JobError::Stalled) => Status::TimedOut,
-            Some(JobError::Cancelled) => Status::Cancelled,
+            Some(JobError::Cancelled | JobError::Killed) => Status::Cancelled,
             Some(
                 JobError::ExitCode
                 | JobError::Signal
                 | JobError::ScriptNotFound
                 | JobError::NotStarted
                 | JobError::HostLost
-                | JobError::InvalidRequest,
+                | JobError::InvalidRequest
+                | JobError::HostUnavailable,
             ) => Status::Failed,
         }
     }

@@ -54,6 +54,15 @@ pub struct JobRequest {
     /// Exit codes that mean success; 0 when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub success_exit_codes: Vec<u8>,
+    /// Resource pool of the host that the job runs in; none unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Which of the waiting jobs starts first: higher before lower.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// When the state machine sent it, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<String>,
     /// Secrets Manager id of the warehouse credentials.
     pub secret_id: String,
     /// The task fails when it hears nothing for so long; the agent beats three times as often.
@@ -172,13 +181,19 @@ impl JobRequest {
             texts.clone().any(nul).then(|| "must not contain NUL characters".into()),
         )?;
         value("heartbeat_seconds", (self.heartbeat_seconds == 0).then(|| "must be above 0".into()))?;
+        value("retry", self.retry.as_ref().and_then(Retry::problem).map(Into::into))?;
+        value("pool", self.pool.as_deref().and_then(names::pool_name_problem))?;
+        let (lowest, highest) = (names::PRIORITIES.start(), names::PRIORITIES.end());
         value(
-            "retry",
-            self.retry
-                .is_some_and(|retry| {
-                    retry.max_attempts == 0 || !retry.backoff_rate.is_finite() || retry.backoff_rate < 1.0
-                })
-                .then(|| "needs max_attempts of at least 1 and a backoff_rate of at least 1".into()),
+            "priority",
+            (!names::PRIORITIES.contains(&self.priority)).then(|| format!("must be {lowest} to {highest}")),
+        )?;
+        let sent_at = self.sent_at.as_deref();
+        value(
+            "sent_at",
+            sent_at
+                .is_some_and(|at| crate::time::parse(at).is_none())
+                .then(|| "is not an RFC 3339 time".into()),
         )
     }
 
@@ -219,9 +234,15 @@ pub enum JobError {
     /// The run was cancelled, or nobody waits for the job any more.
     #[serde(rename = "Rsql.Cancelled")]
     Cancelled,
+    /// An operator on the host ended it with `rsqlflow-agent kill`.
+    #[serde(rename = "Rsql.Killed")]
+    Killed,
     /// The request was not one the agent takes.
     #[serde(rename = "Rsql.InvalidRequest")]
     InvalidRequest,
+    /// The host takes no jobs for now: it is drained, its disk is full, or its agent is stopping. Nothing was started.
+    #[serde(rename = "Rsql.HostUnavailable")]
+    HostUnavailable,
 }
 
 impl JobError {
@@ -236,7 +257,9 @@ impl JobError {
             Self::NotStarted => "Rsql.NotStarted",
             Self::HostLost => "Rsql.HostLost",
             Self::Cancelled => "Rsql.Cancelled",
+            Self::Killed => "Rsql.Killed",
             Self::InvalidRequest => "Rsql.InvalidRequest",
+            Self::HostUnavailable => "Rsql.HostUnavailable",
         }
     }
 }
@@ -281,6 +304,10 @@ pub struct JobFailure {
     pub log_stream: Option<String>,
     /// What went wrong, for people.
     pub message: String,
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 fn percent_encode(text: &str) -> String {
@@ -330,6 +357,9 @@ mod tests {
             stall_seconds: None,
             retry: None,
             success_exit_codes: vec![],
+            pool: Some("etl".into()),
+            priority: -3,
+            sent_at: None,
             secret_id: "s".into(),
             heartbeat_seconds: 30,
         }
@@ -364,6 +394,12 @@ mod tests {
         outside.script = "../secret-path".into();
         let mut bent = request();
         bent.parameters.insert("LD_PRELOAD".into(), "secret-value".into());
+        let (mut pool, mut priority, mut time) = (request(), request(), request());
+        pool.pool = Some("secret pool".into());
+        priority.priority = 101;
+        time.sent_at = Some("secret time".into());
+        let mut retry = request();
+        retry.retry = Some(Retry { errors: Some(vec![JobError::Cancelled]), ..Retry::default() });
         let unknown = serde_json::to_string(&request()).unwrap().replace("\"script\"", "\"secret_member\"");
         let messages: Vec<String> = [
             "%%%".to_string(),
@@ -372,6 +408,10 @@ mod tests {
             future.encode(),
             outside.encode(),
             bent.encode(),
+            pool.encode(),
+            priority.encode(),
+            time.encode(),
+            retry.encode(),
             word(&unknown),
             "A".repeat(REQUEST_MAX + 1),
         ]
@@ -385,10 +425,25 @@ mod tests {
         the job request has version 2, this agent reads version 1: upgrade the agent
         the job request's script leaves the scripts directory with `..`
         the job request's parameters is reserved; choose another name
+        the job request's pool contains ' '; use letters, digits, - _ .
+        the job request's priority must be -100 to 100
+        the job request's sent_at is not an RFC 3339 time
+        the job request's retry names an error that no attempt may follow
         the job request is not valid: it has a member this version does not know
         the job request has 262145 bytes, at most 262144 are taken
         ");
         assert!(!messages.join("").contains("secret"));
+    }
+
+    #[test]
+    fn a_request_without_the_optional_members_is_one() {
+        let mut plain = request();
+        (plain.pool, plain.priority, plain.timeout_seconds) = (None, 0, None);
+        let json = serde_json::to_string(&plain).unwrap();
+        for member in ["pool", "priority", "sent_at", "retry"] {
+            assert!(!json.contains(member), "{json}");
+        }
+        assert_eq!(JobRequest::decode(&plain.encode()).unwrap(), plain);
     }
 
     #[test]

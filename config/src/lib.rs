@@ -1,6 +1,7 @@
 //! What operators write and every part of rsqlflow shares.
 //!
 //! * [`workflow`]: the config item, in both script forms; [`validate`] finds every problem of one at once.
+//! * [`retry`]: which failures another attempt may follow.
 //! * [`run`]: what the trigger hands the state machine, and how a run and its jobs are named.
 //! * [`job`]: the request that travels to the host, and the outcome that travels back.
 //! * [`audit`]: the records of runs and jobs, their statuses and times.
@@ -11,6 +12,7 @@
 pub mod audit;
 pub mod job;
 pub mod names;
+pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod settings;

@@ -13,6 +13,12 @@ pub const WORKFLOW_ID_MAX: usize = RUN_ID_MAX - 23;
 /// Longest job name. The log stream `<run>/<job>/<attempt>` stays well inside the service's 512 characters.
 pub const JOB_NAME_MAX: usize = 256;
 
+/// Longest name of a resource pool.
+pub const POOL_NAME_MAX: usize = 64;
+
+/// Lowest and highest priority of a job.
+pub const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
+
 /// Most stages of a workflow: their number has three digits in the stage's execution name.
 pub const STAGES_MAX: usize = 999;
 
@@ -64,6 +70,20 @@ pub fn job_name_problem(name: &str) -> Option<String> {
     name.chars()
         .find(|c| c.is_control() || *c == ':' || *c == '*')
         .map(|c| format!("contains {c:?}, which CloudWatch Logs does not allow in stream names"))
+}
+
+/// Why `name` cannot be a resource pool, if it cannot. It stands in settings files, tables and metrics.
+pub fn pool_name_problem(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("must not be empty".into());
+    }
+    let length = name.chars().count();
+    if length > POOL_NAME_MAX {
+        return Some(format!("has {length} characters, at most {POOL_NAME_MAX} are allowed"));
+    }
+    name.chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "-_.".contains(*c)))
+        .map(|c| format!("contains {c:?}; use letters, digits, - _ ."))
 }
 
 /// Why `path` cannot be a script, if it cannot.
@@ -163,6 +183,10 @@ mod tests {
         assert_eq!(job_name_problem("dim/größe laden.sh"), None);
         assert!(job_name_problem("a:b").is_some());
         assert!(workflow_id_problem("größe").is_some());
+        assert_eq!(pool_name_problem("wlm_etl-2.large"), None);
+        for bad in ["", "a b", "größe", &"x".repeat(65)] {
+            assert!(pool_name_problem(bad).is_some(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -92,7 +92,14 @@ pub struct JobInput {
     /// Exit codes that mean success.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub success_exit_codes: Vec<u8>,
-    /// The task's limit, a last resort behind the agent's own: all attempts, the pauses between them and slack.
+    /// Resource pool of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Which of the host's waiting jobs starts first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// The task's limit, a last resort behind the agent's own: waiting for a place on the host, all attempts, the
+    /// pauses between them and slack.
     pub task_timeout_seconds: u32,
 }
 
@@ -121,18 +128,24 @@ const TASK_TIMEOUT_MAX: f64 = 99_999_999.0;
 /// Slack between the agent's limit on a job and the task's: the agent ends the script, asks nicely first, and reports.
 const TASK_TIMEOUT_SLACK: f64 = 600.0;
 
+/// How long a job may wait on its host for a place to run in, seven days. The agent beats for a job that waits, and a
+/// pool of one may have long ones before it: the task must not give up on what will still run.
+const TASK_TIMEOUT_WAITING: f64 = 7.0 * 24.0 * 3600.0;
+
 /// The task's limit for a job: with a limit on attempts, all of them with the pauses between; else none to speak of.
-pub fn task_timeout_seconds(timeout_seconds: Option<u32>, retry: Option<Retry>) -> u32 {
+pub fn task_timeout_seconds(timeout_seconds: Option<u32>, retry: Option<&Retry>) -> u32 {
     let Some(limit) = timeout_seconds else {
         // Whole and below 2^32.
         return TASK_TIMEOUT_MAX as u32;
     };
-    let retry = retry.unwrap_or(Retry { max_attempts: 1, interval_seconds: 0, backoff_rate: 1.0 });
-    let mut total = f64::from(limit) * f64::from(retry.max_attempts) + TASK_TIMEOUT_SLACK;
-    let mut pause = f64::from(retry.interval_seconds);
-    for _ in 1..retry.max_attempts {
-        total += pause;
-        pause *= retry.backoff_rate;
+    let attempts = retry.map_or(1, |retry| retry.max_attempts);
+    let mut total = f64::from(limit) * f64::from(attempts) + TASK_TIMEOUT_WAITING + TASK_TIMEOUT_SLACK;
+    if let Some(retry) = retry {
+        let mut pause = f64::from(retry.interval_seconds);
+        for _ in 1..attempts {
+            total += pause;
+            pause *= retry.backoff_rate;
+        }
     }
     total.min(TASK_TIMEOUT_MAX) as u32
 }
@@ -158,10 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn the_task_outlives_every_attempt() {
-        let retry = Retry { max_attempts: 3, interval_seconds: 10, backoff_rate: 2.0 };
-        assert_eq!(task_timeout_seconds(Some(100), Some(retry)), 300 + 10 + 20 + 600);
-        assert_eq!(task_timeout_seconds(Some(100), None), 700);
+    fn the_task_outlives_waiting_and_every_attempt() {
+        const WEEK: u32 = 604_800;
+        let retry = Retry { max_attempts: 3, ..Retry::default() };
+        assert_eq!(task_timeout_seconds(Some(100), Some(&retry)), WEEK + 300 + 10 + 20 + 600);
+        assert_eq!(task_timeout_seconds(Some(100), None), WEEK + 700);
         assert_eq!(task_timeout_seconds(None, None), 99_999_999);
     }
 }

@@ -5,6 +5,7 @@
 //! over both. A key that the default file does not have is an error that names the nearest one it has.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub const ENV_PREFIX: &str = "RSQLFLOW_";
 pub const FILE_NAME: &str = "rsqlflow.toml";
 
 /// Tables whose keys are the operator's own.
-const OPEN_TABLES: [&str; 2] = ["agent.environment", "local.secrets"];
+const OPEN_TABLES: [&str; 3] = ["agent.environment", "agent.pools", "local.secrets"];
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -94,10 +95,29 @@ pub struct Agent {
     pub log_limit_bytes: u64,
     /// Days that local log files are kept.
     pub log_retention_days: u32,
+    /// Mebibytes of local log files of settled jobs that are kept; 0 for no limit.
+    pub log_retention_mib: u64,
+    /// Most jobs that run at once; 0 for no limit.
+    pub max_running_jobs: u32,
+    /// Most jobs that run at once in each resource pool.
+    pub pools: BTreeMap<String, u32>,
+    /// Mebibytes that have to be free on the disk of the data directory for a job to be taken.
+    pub min_free_mib: u64,
+    /// Whether scripts and their directories must not be writable by others.
+    pub strict_modes: bool,
+    /// Address of health and metrics; empty for none.
+    pub listen: String,
     /// Directories searched for programs by scripts.
     pub path: String,
     /// More environment variables for every script.
     pub environment: BTreeMap<String, String>,
+}
+
+impl Agent {
+    /// Address of health and metrics, where there is to be one.
+    pub fn listen_address(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
+    }
 }
 
 /// The embedded default's own settings.
@@ -207,6 +227,7 @@ impl Settings {
             }
         }
         unknown_secret_keys(&table, &mut problems);
+        wrong_counts(&table, &mut problems);
         if !problems.is_empty() {
             return Err(SettingsError::Problems(problems));
         }
@@ -227,6 +248,17 @@ impl Settings {
             if name.is_empty() || name.contains(['=', '\0']) {
                 problems.push(format!("agent.environment.{name}: is not a name for an environment variable"));
             }
+        }
+        for name in self.agent.pools.keys() {
+            if let Some(problem) = crate::names::pool_name_problem(name) {
+                problems.push(format!("agent.pools.{name}: {problem}"));
+            }
+        }
+        let listen = &self.agent.listen;
+        if !listen.is_empty() && !self.agent.listen_address().is_some_and(|at| at.ip().is_loopback()) {
+            problems.push(format!(
+                "agent.listen: `{listen}` is not a loopback address with a port; write for instance 127.0.0.1:9464"
+            ));
         }
         if problems.is_empty() { Ok(()) } else { Err(SettingsError::Problems(problems)) }
     }
@@ -304,6 +336,31 @@ fn unknown_secret_keys(table: &Table, problems: &mut Vec<String>) {
         {
             problems.push(format!("local.secrets.{name}.{key}: {}", unknown_key(key, &KNOWN)));
         }
+    }
+}
+
+/// Counts out of their range, told here because serde's word for it does not say where.
+fn wrong_counts(table: &Table, problems: &mut Vec<String>) {
+    /// Largest number of mebibytes whose bytes can still be counted.
+    const MEBIBYTES_MAX: i64 = i64::MAX >> 20;
+    let Some(agent) = table.get("agent").and_then(Value::as_table) else { return };
+    let mut check = |path: String, value: &Value, min: i64, max: i64| {
+        if !value.as_integer().is_some_and(|number| (min..=max).contains(&number)) {
+            problems.push(format!("{path}: is {value}, must be a whole number from {min} to {max}"));
+        }
+    };
+    let counts = [
+        ("max_running_jobs", 100_000),
+        ("min_free_mib", MEBIBYTES_MAX),
+        ("log_retention_mib", MEBIBYTES_MAX),
+    ];
+    for (name, max) in counts {
+        if let Some(value) = agent.get(name) {
+            check(format!("agent.{name}"), value, 0, max);
+        }
+    }
+    for (name, value) in agent.get("pools").and_then(Value::as_table).into_iter().flatten() {
+        check(format!("agent.pools.{name}"), value, 1, 100_000);
     }
 }
 
@@ -396,6 +453,30 @@ mod tests {
         let settings = load(&suggested, &[]).unwrap();
         settings.check_state_machines().unwrap();
         assert_eq!(settings.agent.environment["TZ"], "Europe/Berlin");
+    }
+
+    #[test]
+    fn pools_are_the_operators_own() {
+        let settings =
+            load("[agent]\nlisten = '[::1]:9464'\n[agent.pools]\netl = 4\n'wlm.large' = 1", &[]).unwrap();
+        assert_eq!(settings.agent.pools, BTreeMap::from([("etl".into(), 4), ("wlm.large".into(), 1)]));
+        assert_eq!(settings.agent.listen_address().unwrap().port(), 9464);
+        let usual = load("", &[("RSQLFLOW_AGENT_STRICT_MODES", "false")]).unwrap().agent;
+        assert_eq!((usual.max_running_jobs, usual.pools.len(), usual.strict_modes), (40, 0, false));
+        assert_eq!(usual.listen_address(), None);
+    }
+
+    #[test]
+    fn limits_that_are_none_are_told() {
+        let counts = load(
+            "[agent]\nmax_running_jobs = -1\nmin_free_mib = 9223372036854775807\n[agent.pools]\netl = 0\nbi = 'two'",
+            &[],
+        );
+        let pool = load("[agent.pools]\n'a b' = 1", &[]);
+        let listen = ["localhost:9464", "0.0.0.0:9464", "127.0.0.1"]
+            .map(|at| load("", &[("RSQLFLOW_AGENT_LISTEN", at)]).unwrap_err());
+        let told = [counts.unwrap_err(), pool.unwrap_err(), listen.join("\n")].join("\n");
+        insta::assert_snapshot!(told);
     }
 
     #[test]

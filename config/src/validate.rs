@@ -200,14 +200,19 @@ impl Walk {
 
 /// What to say of a key that nobody knows.
 pub(crate) fn unknown_key(name: &str, known: &[&str]) -> String {
+    unknown("key", name, known)
+}
+
+/// What to say of a word that is none of the known ones.
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(candidate, name), candidate))
         .min()
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3);
     match nearest {
-        Some((_, candidate)) => format!("unknown key; did you mean `{candidate}`?"),
-        None => format!("unknown key; known are {}", known.join(", ")),
+        Some((_, candidate)) => format!("unknown {what}; did you mean `{candidate}`?"),
+        None => format!("unknown {what}; known are {}", known.join(", ")),
     }
 }
 

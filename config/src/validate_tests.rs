@@ -50,17 +50,40 @@ fn every_mistake_is_named_with_its_path() {
         "schedule": "cron(0 3 * * *)",
         "schedule_timezone": "Europe/Berln",
         "parameters": {"PATH": "/tmp", "n": 3},
+        "pool": "wlm etl",
+        "priority": 101,
         "host": "localhost",
         "workflow_stages": [
             {"execution_type": "serial", "scripts": []},
             {"execution_type": "parallel", "max_concurency": 4, "max_concurrency": 200,
              "scripts": ["../etc/passwd", "a.sh", {"script": "b.sh", "job_name": "a.sh", "retry": {"max_attempts": 0}},
-                         {"script": "/abs.sh", "timeout_seconds": "60"}]},
+                         {"script": "/abs.sh", "timeout_seconds": "60", "pool": 7, "priority": "high"},
+                         {"script": "d.sh", "retry": {"errors": ["Rsql.Exitcode", "Rsql.Cancelled", "Oops", 3]}},
+                         {"script": "e.sh", "retry": {"errors": []}, "prio": 1, "priority": -101}]},
             {"execution_flag": true, "scripts": "c.sh"}
         ]
     });
     let text = problems(&item).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_script_says_where_it_runs_and_what_is_repeated() {
+    let item = r"
+workflow_id: nightly
+pool: wlm_etl
+priority: -5
+workflow_stages:
+  - execution_type: parallel
+    scripts: [{ script: a.sh, pool: wlm_copy, priority: 100, retry: { errors: [Rsql.HostLost, Rsql.ExitCode] } }]
+";
+    let workflow = workflow_from_text(item).unwrap();
+    assert_eq!((workflow.pool.as_deref(), workflow.priority), (Some("wlm_etl"), Some(-5)));
+    let script = workflow.workflow_stages[0].scripts[0].settings();
+    assert_eq!((script.pool.as_deref(), script.priority), (Some("wlm_copy"), Some(100)));
+    let retry = script.retry.unwrap();
+    assert!(retry.covers(crate::job::JobError::HostLost) && !retry.covers(crate::job::JobError::Signal));
+    assert_eq!(retry.max_attempts, 3);
 }
 
 #[test]
@@ -108,7 +131,8 @@ fn item() -> impl Strategy<Value = Value> {
             "stop",
             "skip",
             "rate(1 day)",
-            "i-rsqlflow"
+            "i-rsqlflow",
+            "Rsql.HostLost"
         ])
         .prop_map(Value::from),
     ];
@@ -122,6 +146,9 @@ fn item() -> impl Strategy<Value = Value> {
         "retry",
         "max_attempts",
         "backoff_rate",
+        "errors",
+        "pool",
+        "priority",
         "interval_seconds",
         "job_name",
         "arguments",

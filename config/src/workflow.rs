@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::retry::Retry;
+
 /// One item of the config table: an ordered list of stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +49,14 @@ pub struct Workflow {
     /// Secrets Manager id of the warehouse credentials; the `secret_id` setting unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_id: Option<String>,
+    /// Resource pool of the host's agent that the scripts run in, for instance one per Redshift queue: letters, digits,
+    /// `-`, `_` and `.`, at most 64 characters. The agent's `[agent.pools]` says how many jobs of a pool run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Which jobs start first where the host has more than it may run: higher before lower, -100 to 100; 0 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -100, max = 100))]
+    pub priority: Option<i32>,
     /// Whom to tell how a run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
@@ -196,33 +206,13 @@ pub struct ScriptSettings {
     /// Exit codes that mean success; 0 unless given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub success_exit_codes: Vec<u8>,
-}
-
-/// How often and how soon a failed attempt is followed by another.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Retry {
-    /// Attempts in all, the first included: 1 to 20.
-    #[serde(default = "Retry::attempts")]
-    pub max_attempts: u32,
-    /// Seconds before the second attempt.
-    #[serde(default = "Retry::interval")]
-    pub interval_seconds: u32,
-    /// Factor by which each later pause grows, at least 1.
-    #[serde(default = "Retry::backoff")]
-    pub backoff_rate: f64,
-}
-
-impl Retry {
-    fn attempts() -> u32 {
-        3
-    }
-    fn interval() -> u32 {
-        10
-    }
-    fn backoff() -> f64 {
-        2.0
-    }
+    /// Resource pool that the script runs in; the workflow's unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Which jobs start first where the host has more than it may run; the workflow's unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -100, max = 100))]
+    pub priority: Option<i32>,
 }
 
 impl Script {

@@ -35,7 +35,7 @@ pub fn plan(
             .iter()
             .enumerate()
             .filter(|(_, stage)| stage.enabled())
-            .map(|(at, stage)| stage_input(at, stage, parameters))
+            .map(|(at, stage)| stage_input(at, stage, workflow, parameters))
             .collect(),
         notify: workflow
             .notify
@@ -50,18 +50,23 @@ pub fn plan(
     }
 }
 
-fn stage_input(at: usize, stage: &Stage, parameters: &BTreeMap<String, String>) -> StageInput {
+fn stage_input(
+    at: usize,
+    stage: &Stage,
+    workflow: &Workflow,
+    parameters: &BTreeMap<String, String>,
+) -> StageInput {
     StageInput {
         number: at + 1,
         stage_description: stage.title(at),
         execution_type: stage.execution_type,
         max_concurrency: stage.max_concurrency.unwrap_or(CONCURRENCY_MAX),
         on_failure: stage.on_failure.unwrap_or_default(),
-        jobs: stage.scripts.iter().map(|script| job_input(script, parameters)).collect(),
+        jobs: stage.scripts.iter().map(|script| job_input(script, workflow, parameters)).collect(),
     }
 }
 
-fn job_input(script: &Script, parameters: &BTreeMap<String, String>) -> JobInput {
+fn job_input(script: &Script, workflow: &Workflow, parameters: &BTreeMap<String, String>) -> JobInput {
     let settings = script.settings();
     // The run's parameters win over the script's own; they reach the job with what all jobs share.
     let own = settings.parameters.into_iter().filter(|(name, _)| !parameters.contains_key(name)).collect();
@@ -72,9 +77,11 @@ fn job_input(script: &Script, parameters: &BTreeMap<String, String>) -> JobInput
         parameters: own,
         timeout_seconds: settings.timeout_seconds,
         stall_seconds: settings.stall_seconds,
+        task_timeout_seconds: task_timeout_seconds(settings.timeout_seconds, settings.retry.as_ref()),
         retry: settings.retry,
         success_exit_codes: settings.success_exit_codes,
-        task_timeout_seconds: task_timeout_seconds(settings.timeout_seconds, settings.retry),
+        pool: settings.pool.or_else(|| workflow.pool.clone()),
+        priority: settings.priority.or(workflow.priority),
     }
 }
 
@@ -89,6 +96,8 @@ mod tests {
 workflow_id: nightly
 parameters: { a: item, b: item }
 timeout_seconds: 3600
+pool: etl
+priority: 10
 notify: { topic_arn: "arn:aws:sns:us-east-1:000000000000:ops" }
 workflow_stages:
   - { stage_description: Off, execution_flag: n, execution_type: sequential, scripts: [off.sh] }
@@ -99,7 +108,8 @@ workflow_stages:
     scripts:
       - one.sh
       - { script: two.sh, job_name: zwei, arguments: ["it's \"quoted\""], parameters: { b: script, c: script },
-          timeout_seconds: 60, retry: { max_attempts: 2, interval_seconds: 5 }, success_exit_codes: [0, 3] }
+          timeout_seconds: 60, retry: { max_attempts: 2, interval_seconds: 5, errors: [Rsql.HostLost] },
+          success_exit_codes: [0, 3], pool: copy, priority: -1 }
 "#,
         )
         .unwrap();

@@ -112,7 +112,7 @@ async fn a_task_that_nobody_waits_for_is_cancelled() {
 async fn attempts_follow_each_other_and_all_are_kept() {
     let world = World::new().await;
     world.script("job.sh", "echo attempt $ATTEMPT; [ $ATTEMPT = 3 ]");
-    let retry = Retry { max_attempts: 5, interval_seconds: 0, backoff_rate: 1.0 };
+    let retry = Retry { max_attempts: 5, interval_seconds: 0, ..Retry::default() };
     let request = JobRequest { retry: Some(retry), ..world.request("job.sh") };
     world.submit(&request).await;
     let Told::Success(success) = world.told().await else { panic!("failed") };

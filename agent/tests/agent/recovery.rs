@@ -65,8 +65,12 @@ async fn a_job_that_waits_for_its_next_attempt_goes_on_with_the_next_agent() {
     let mut world = World::new().await;
     world.script("job.sh", "echo $ATTEMPT; [ $ATTEMPT = 2 ]");
     let mut request = world.request("job.sh");
-    request.retry =
-        Some(rsqlflow_config::workflow::Retry { max_attempts: 3, interval_seconds: 1, backoff_rate: 1.0 });
+    request.retry = Some(rsqlflow_config::workflow::Retry {
+        max_attempts: 3,
+        interval_seconds: 1,
+        backoff_rate: 1.0,
+        errors: None,
+    });
     world.submit(&request).await;
     world.aws.call("PutLogEvents", 1).await;
     world.shutdown().await;
@@ -100,8 +104,12 @@ async fn nothing_that_was_accepted_before_a_reboot_runs_after_it() {
     let ran = world.dir.path().join("ran");
     world.script("job.sh", &format!("echo ran | tee -a {}; exit 1", ran.display()));
     let mut request = world.request("job.sh");
-    request.retry =
-        Some(rsqlflow_config::workflow::Retry { max_attempts: 2, interval_seconds: 900, backoff_rate: 1.0 });
+    request.retry = Some(rsqlflow_config::workflow::Retry {
+        max_attempts: 2,
+        interval_seconds: 900,
+        backoff_rate: 1.0,
+        errors: None,
+    });
     world.submit(&request).await;
     // The output is shipped to its end once the attempt has ended; then the job waits for the next.
     world.aws.call("PutLogEvents", 1).await;

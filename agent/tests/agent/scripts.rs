@@ -127,6 +127,7 @@ async fn scripts_that_cannot_run_fail_at_once_and_say_why() {
             max_attempts: 3,
             interval_seconds: 1000,
             backoff_rate: 1.0,
+            errors: None,
         });
         let before = crate::world::told(&world.aws).len();
         world.submit(&request).await;

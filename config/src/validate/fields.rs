@@ -1,8 +1,8 @@
 //! The tables: which keys each object of an item has, and who checks each.
 
 use super::values::{
-    count, duration, exit_codes, factor, flag, host, job_name, notify_on, one_of, parameters, schedule,
-    script_path, scripts, stages, text, text_list, timezone, topic_arn, workflow_id,
+    count, duration, exit_codes, factor, flag, host, job_name, notify_on, one_of, parameters, pool, priority,
+    retry_errors, schedule, script_path, scripts, stages, text, text_list, timezone, topic_arn, workflow_id,
 };
 use super::{Key, optional, required};
 use crate::names;
@@ -19,6 +19,8 @@ pub(super) const WORKFLOW: &[Key] = &[
     optional("timeout_seconds", duration),
     optional("host", host),
     optional("secret_id", text),
+    optional("pool", pool),
+    optional("priority", priority),
     optional("notify", |walk, path, value| super::values::object(walk, path, value, NOTIFY)),
 ];
 
@@ -42,10 +44,13 @@ pub(super) const SCRIPT: &[Key] = &[
     optional("stall_seconds", duration),
     optional("retry", |walk, path, value| super::values::object(walk, path, value, RETRY)),
     optional("success_exit_codes", exit_codes),
+    optional("pool", pool),
+    optional("priority", priority),
 ];
 
 pub(super) const RETRY: &[Key] = &[
     optional("max_attempts", |walk, path, value| count(walk, path, value, 1, 20)),
     optional("interval_seconds", |walk, path, value| count(walk, path, value, 0, 86_400)),
     optional("backoff_rate", factor),
+    optional("errors", retry_errors),
 ];

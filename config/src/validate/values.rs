@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::fields::{SCRIPT, STAGE};
-use super::{Key, Walk, kind};
+use super::{Key, Walk, kind, unknown};
+use crate::job::JobError;
+use crate::retry::Retry;
 use crate::{names, schedule as expressions};
 
 pub(super) fn object(walk: &mut Walk, path: &str, value: &Value, keys: &[Key]) {
@@ -49,6 +51,21 @@ pub(super) fn workflow_id(walk: &mut Walk, path: &str, value: &Value) {
 
 pub(super) fn job_name(walk: &mut Walk, path: &str, value: &Value) {
     with_text(walk, path, value, names::job_name_problem);
+}
+
+pub(super) fn pool(walk: &mut Walk, path: &str, value: &Value) {
+    with_text(walk, path, value, names::pool_name_problem);
+}
+
+pub(super) fn priority(walk: &mut Walk, path: &str, value: &Value) {
+    let (lowest, highest) = (*names::PRIORITIES.start(), *names::PRIORITIES.end());
+    match value.as_i64() {
+        Some(number) if (i64::from(lowest)..=i64::from(highest)).contains(&number) => {}
+        Some(number) => walk.add(path, format!("is {number}, must be {lowest} to {highest}")),
+        None => {
+            walk.add(path, format!("must be a whole number from {lowest} to {highest}, is {value}"));
+        }
+    }
 }
 
 pub(super) fn script_path(walk: &mut Walk, path: &str, value: &Value) {
@@ -110,6 +127,29 @@ pub(super) fn notify_on(walk: &mut Walk, path: &str, value: &Value) {
             }
         }
         other => walk.add(path, format!("must be a list, is {}", kind(other))),
+    }
+}
+
+pub(super) fn retry_errors(walk: &mut Walk, path: &str, value: &Value) {
+    let known = Retry::POSSIBLE.map(JobError::as_str);
+    match value {
+        Value::Array(items) if items.is_empty() => {
+            walk.add(path, "is empty: no failure would be followed by another attempt; leave out the retry");
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                let is_code = serde_json::from_value::<JobError>(item.clone()).is_ok();
+                with_text(walk, &format!("{path}[{at}]"), item, |code| match code {
+                    code if known.contains(&code) => None,
+                    _ if is_code => Some(format!(
+                        "`{code}` is never followed by another attempt; name {}",
+                        known.join(", ")
+                    )),
+                    _ => Some(unknown("error", code, &known)),
+                });
+            }
+        }
+        other => walk.add(path, format!("must be a list of error codes, is {}", kind(other))),
     }
 }
 

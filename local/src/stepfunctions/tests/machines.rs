@@ -32,6 +32,8 @@ impl Service for Host {
         let request = decode_url(&String::from_utf8(request).unwrap());
         let request: Value = serde_json::from_str(&request).unwrap();
         let job = request["job_name"].as_str().unwrap().to_owned();
+        assert_eq!((&request["pool"], &request["priority"]), (&json!("etl"), &json!(-1)));
+        assert!(request["sent_at"].as_str().unwrap().ends_with('Z'), "{request}");
         self.1.lock().unwrap().push(job.clone());
         let world = self.0.lock().unwrap().upgrade().unwrap();
         let token = request["task_token"].as_str().unwrap().to_owned();
@@ -74,7 +76,7 @@ fn stage(number: u32, kind: &str, jobs: &[&str], on_failure: &str) -> Value {
         .map(|job| {
             json!({ "job_name": job, "script": format!("{job}.sh"), "arguments": [], "parameters": {}, "timeout_seconds": 600,
                     "task_timeout_seconds": 900, "stall_seconds": 300, "retry": { "max_attempts": 1 },
-                    "success_exit_codes": [0] })
+                    "success_exit_codes": [0], "pool": "etl", "priority": -1 })
         })
         .collect();
     json!({ "number": number, "stage_description": format!("stage {number}"), "execution_type": kind,
