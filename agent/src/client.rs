@@ -1,16 +1,25 @@
 //! The other end of the socket: what `rsqlflow-agent submit`, `credentials` and `jobs` use.
 //!
-//! Blocking and without a runtime: scripts call it, and it should be over in milliseconds.
+//! Blocking and without a runtime: scripts call it, and it should be over in milliseconds. Only [`submit`] waits for
+//! an agent that is not there: a daemon that restarts is back within seconds, and a command of Systems Manager is
+//! delivered once.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::protocol::{Reply, Request};
 
 /// The agent answers at once, or after asking AWS.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a job request waits for an agent that is not there: longer than a restart takes, and shorter than any
+/// limit on the command that brought it (the document's step has an hour, its delivery at least thirty seconds).
+pub const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Pauses between two tries of a submit grow from the first to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// Why the agent was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +39,44 @@ pub enum ClientError {
     /// Another version's answer.
     #[error("the agent's answer is not one that this version knows")]
     Unknown,
+}
+
+impl ClientError {
+    /// Whether an agent that is about to be back would have caused it: nobody listens, or whoever did went away in
+    /// the middle. An agent that is there and silent, or a socket that may not be opened, is not helped by waiting.
+    fn passes(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+        match self {
+            Self::Connect { source, .. } => matches!(source.kind(), NotFound | ConnectionRefused),
+            Self::Broken(source) => matches!(source.kind(), BrokenPipe | ConnectionReset | UnexpectedEof),
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// Hands a job request over, and tries again for up to `patience` where nobody listens or the connection breaks. That
+/// changes nothing where the request had arrived: the same task token is the same job.
+///
+/// # Errors
+/// [`ClientError`], the last one met; a refusal is an answer.
+pub fn submit(
+    socket: &Path,
+    request: &str,
+    ssm_command_id: Option<String>,
+    patience: Duration,
+) -> Result<Reply, ClientError> {
+    let request = Request::Submit { request: request.to_owned(), ssm_command_id };
+    let deadline = Instant::now() + patience;
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match ask(socket, &request) {
+            Err(error) if error.passes() && Instant::now() + pause <= deadline => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(longest);
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Asks the agent that listens at `socket`.
@@ -58,4 +105,41 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
         return Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into()));
     }
     serde_json::from_str(&line).map_err(|_| ClientError::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_submit_outlives_a_restart_of_the_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent.sock");
+        // What a killed agent leaves: a file that nobody listens at.
+        drop(UnixListener::bind(&socket).unwrap());
+        let path = socket.clone();
+        let agent = std::thread::spawn(move || {
+            std::fs::remove_file(&path).unwrap();
+            let listener = UnixListener::bind(&path).unwrap();
+            // The first one it accepts is lost with it, the second is answered.
+            drop(listener.accept().unwrap());
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&mut stream).read_line(&mut line).unwrap();
+            assert!(line.contains("word") && line.contains("command"), "{line}");
+            stream.write_all(b"{\"refused\":{\"message\":\"no\"}}\n").unwrap();
+        });
+        let reply = submit(&socket, "word", Some("command".into()), Duration::from_secs(60)).unwrap();
+        assert!(matches!(reply, Reply::Refused { message, .. } if message == "no"));
+        agent.join().unwrap();
+    }
+
+    #[test]
+    fn patience_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = submit(&dir.path().join("agent.sock"), "word", None, Duration::from_millis(50));
+        assert!(matches!(missing, Err(ClientError::Connect { .. })), "is refused in the end");
+    }
 }

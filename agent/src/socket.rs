@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::context::Context;
+use crate::dispatcher::SubmitError;
 use crate::protocol::{LINE_MAX, Reply, Request};
 
 /// The socket's name in the data directory.
@@ -96,7 +97,10 @@ async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
                 if read? > LINE_MAX {
                     refused("the request is too long")
                 } else {
-                    answer(&line, context).await
+                    match answer(&line, context).await {
+                        Some(reply) => reply,
+                        None => return Ok(()),
+                    }
                 }
             }
         }
@@ -109,22 +113,25 @@ async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
     stream.shutdown().await
 }
 
-async fn answer(line: &str, context: &Context) -> Reply {
+/// `None` where the connection ends without an answer: whoever brings a job to an agent that is about to end brings it
+/// again, to the next one.
+async fn answer(line: &str, context: &Context) -> Option<Reply> {
     let Ok(request) = serde_json::from_str(line) else {
-        return refused("this is not a request that this version of the agent knows");
+        return Some(refused("this is not a request that this version of the agent knows"));
     };
-    match request {
+    Some(match request {
         Request::Submit { request, ssm_command_id } => {
             match context.dispatcher.submit(&request, ssm_command_id).await {
                 Ok(accepted) => Reply::Accepted(accepted),
+                Err(SubmitError::Stopping) => return None,
                 Err(error) => refused(&sources(&error)),
             }
         }
         Request::Credentials { secret_id } => {
             if !context.dispatcher.uses_secret(&secret_id).await {
-                return refused(&format!(
+                return Some(refused(&format!(
                     "no running job was given secret {secret_id}; scripts get the credentials of their own secret"
-                ));
+                )));
             }
             match context.secrets.get(&secret_id).await {
                 Ok(credentials) => Reply::Credentials(credentials),
@@ -132,7 +139,7 @@ async fn answer(line: &str, context: &Context) -> Reply {
             }
         }
         Request::Jobs {} => Reply::Jobs(context.dispatcher.jobs().await),
-    }
+    })
 }
 
 fn refused(message: &str) -> Reply {

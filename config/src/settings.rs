@@ -125,6 +125,8 @@ impl Agent {
 pub struct Local {
     /// Address of the endpoint.
     pub listen: String,
+    /// Socket of an agent that runs as a process of its own; empty where `rsqlflow up` runs the agent itself.
+    pub agent_socket: PathBuf,
     /// The warehouse.
     pub warehouse: Warehouse,
     /// More secrets.

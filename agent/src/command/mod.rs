@@ -51,6 +51,9 @@ pub(crate) enum Command {
         /// Read the request from standard input, whatever the environment says.
         #[arg(long)]
         request_stdin: bool,
+        /// Seconds to wait for an agent that does not listen: one that restarts is back soon.
+        #[arg(long, value_name = "SECONDS", default_value_t = client::SUBMIT_PATIENCE.as_secs())]
+        patience: u64,
     },
     /// Print shell assignments with the warehouse credentials of a running job's secret. For get_redshift_creds.sh.
     #[command(hide = true)]
@@ -99,7 +102,11 @@ fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
 }
 
 pub(crate) fn ask(cli: &Cli, request: &Request) -> Result<Reply, Failure> {
-    match client::ask(&socket(cli)?, request) {
+    answered(client::ask(&socket(cli)?, request))
+}
+
+fn answered(answer: Result<Reply, client::ClientError>) -> Result<Reply, Failure> {
+    match answer {
         Ok(Reply::Refused { message }) => Err(Failure::Refused(message)),
         Ok(reply) => Ok(reply),
         Err(error) => Err(Failure::Unreached(

@@ -1,13 +1,20 @@
 //! `submit` hands a job over; `credentials` is what scripts get their warehouse's by.
 
 use std::io::{IsTerminal, Read};
+use std::time::Duration;
 
 use anyhow::Context;
+use rsqlflow_agent::client;
 use rsqlflow_agent::protocol::{Reply, Request};
 
-use super::{Cli, Failure, ask, print, unexpected};
+use super::{Cli, Failure, answered, ask, print, socket, unexpected};
 
-pub(crate) fn submit(cli: &Cli, ssm_command_id: Option<String>, request_stdin: bool) -> Result<(), Failure> {
+pub(crate) fn submit(
+    cli: &Cli,
+    ssm_command_id: Option<String>,
+    request_stdin: bool,
+    patience: Duration,
+) -> Result<(), Failure> {
     let from_environment = std::env::var("RSQLFLOW_REQUEST").ok().filter(|_| !request_stdin);
     let request = match from_environment {
         Some(request) => request,
@@ -25,8 +32,7 @@ pub(crate) fn submit(cli: &Cli, ssm_command_id: Option<String>, request_stdin: b
             request
         }
     };
-    let request = request.trim().to_owned();
-    match ask(cli, &Request::Submit { request, ssm_command_id })? {
+    match answered(client::submit(&socket(cli)?, request.trim(), ssm_command_id, patience))? {
         Reply::Accepted(accepted) => {
             let again = if accepted.duplicate { " (it was accepted before)" } else { "" };
             print(&format!("accepted as job {}{again}\n", accepted.job_id))

@@ -47,7 +47,7 @@ fn daemon_log(world: &World) -> String {
 
 fn submit(world: &World, word: &str) -> Output {
     let mut submit = agent(&world.config.data_dir)
-        .args(["submit", "--request-stdin"])
+        .args(["submit", "--request-stdin", "--patience", "0"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();

@@ -104,13 +104,12 @@ impl Embedded {
         .map_err(failed())?;
         cloud.register(step_functions.clone());
         provision::make_runtime(clients, &self.settings).await?;
-        let mut config = AgentConfig::from_settings(&self.settings, self.agent_dir());
-        // Where rsql finds what a script's COPY reads from S3.
-        let s3 = cloud.data_dir().join("s3").display().to_string();
-        config.environment.entry("RSQL_S3_ROOT".into()).or_insert(s3);
-        let host = Host::start(config, &self.settings, &rsqlflow_agent::Clients::new(&self.sdk_config()))
-            .await
-            .map_err(CliError::embedded("cannot start the agent"))?;
+        let separate = &self.settings.local.agent_socket;
+        let host = if separate.as_os_str().is_empty() {
+            self.start_agent().await?
+        } else {
+            Host::separate(separate, &self.settings)
+        };
         cloud.ssm().attach(host.clone()).await.map_err(CliError::embedded("cannot attach the agent"))?;
         let records = tokio::spawn(ended::close_records(
             step_functions.subscribe(),
@@ -123,6 +122,16 @@ impl Embedded {
         }
         self.runtime = Some(Runtime { step_functions, host, serving: None, records });
         Ok(())
+    }
+
+    async fn start_agent(&self) -> Result<Arc<Host>, CliError> {
+        let mut config = AgentConfig::from_settings(&self.settings, self.agent_dir());
+        // Where rsql finds what a script's COPY reads from S3.
+        let s3 = self.cloud.data_dir().join("s3").display().to_string();
+        config.environment.entry("RSQL_S3_ROOT".into()).or_insert(s3);
+        Host::start(config, &self.settings, &rsqlflow_agent::Clients::new(&self.sdk_config()))
+            .await
+            .map_err(CliError::embedded("cannot start the agent"))
     }
 
     fn agent_dir(&self) -> PathBuf {

@@ -1,51 +1,66 @@
-//! This machine as a host of Systems Manager: the agent, in the same process.
+//! This machine as a host of Systems Manager: what a command of Run Command becomes.
 //!
-//! In an account the document's step runs `rsqlflow-agent submit`; here the command is handed over as a value, and the
-//! job request never becomes an argument or a file of anybody else's. The agent listens at its socket as well, for the
-//! scripts that ask it for credentials.
+//! The agent is either in this process ([`embedded`]) or a daemon of its own, reached at its socket ([`separate`]), as
+//! in an account, where the document's step runs `rsqlflow-agent submit`. Either way the command is handed over as a
+//! value, and the job request never becomes an argument or a file of anybody else's. The same command may come again
+//! after a restart of either side; the agent recognises it.
 
+mod embedded;
+mod separate;
+
+use std::path::Path;
 use std::sync::Arc;
 
-use rsqlflow_agent::{Agent, AgentConfig, StartError};
+use rsqlflow_agent::{Accepted, AgentConfig, Clients, StartError};
 use rsqlflow_config::settings::Settings;
 use rsqlflow_local::ssm::{CommandHost, CommandOutcome, HostCommand, RUN_SCRIPT, Running};
-use tokio::sync::RwLock;
+
+use embedded::Embedded;
+use separate::Separate;
 
 /// The parameter of the document that holds the job request.
 const REQUEST: &str = "request";
 
-/// The agent of this machine, for as long as it takes commands.
+/// This machine, for as long as it takes commands.
 pub(super) struct Host {
     instance_id: String,
-    /// Read by every command; written once, when the agent is taken away to be shut down.
-    agent: RwLock<Option<Agent>>,
+    agent: Agent,
+}
+
+enum Agent {
+    Embedded(Embedded),
+    Separate(Separate),
 }
 
 impl Host {
-    /// Starts the agent.
+    /// Starts an agent in this process.
     pub(super) async fn start(
         config: AgentConfig,
         settings: &Settings,
-        clients: &rsqlflow_agent::Clients,
+        clients: &Clients,
     ) -> Result<Arc<Self>, StartError> {
-        let agent = Agent::start(config, clients).await?;
-        Ok(Arc::new(Self { instance_id: settings.host.clone(), agent: RwLock::new(Some(agent)) }))
+        let agent = Agent::Embedded(Embedded::start(config, clients).await?);
+        Ok(Arc::new(Self { instance_id: settings.host.clone(), agent }))
     }
 
-    /// Ends the scripts that run and reports what can be reported; the rest is reported after the next start.
+    /// Hands commands to the agent that listens at `socket`, whenever it does.
+    pub(super) fn separate(socket: &Path, settings: &Settings) -> Arc<Self> {
+        let agent = Agent::Separate(Separate::at(socket));
+        Arc::new(Self { instance_id: settings.host.clone(), agent })
+    }
+
+    /// Ends the agent of this process; a daemon of its own goes on.
     pub(super) async fn shutdown(&self) {
-        // Commands that are being handed over hold the lock until they are on disk.
-        let agent = self.agent.write().await.take();
-        if let Some(agent) = agent {
+        if let Agent::Embedded(agent) = &self.agent {
             agent.shutdown().await;
         }
     }
 
-    /// How many jobs are accepted, running or not yet reported.
+    /// How many jobs the agent of this process has accepted and not yet settled.
     pub(super) async fn jobs(&self) -> usize {
-        match self.agent.read().await.as_ref() {
-            Some(agent) => agent.jobs().await.len(),
-            None => 0,
+        match &self.agent {
+            Agent::Embedded(agent) => agent.jobs().await,
+            Agent::Separate(_) => 0,
         }
     }
 
@@ -55,13 +70,11 @@ impl Host {
         }
         let word = command.parameters.get(REQUEST).and_then(|values| values.first());
         let word = word.ok_or_else(|| format!("parameter {REQUEST} is missing"))?;
-        let agent = self.agent.read().await;
-        let agent = agent.as_ref().ok_or("the agent is stopping; send the command again")?;
-        match agent.submit(word, Some(command.command_id)).await {
-            Ok(accepted) if accepted.duplicate => Ok(format!("accepted before: {}", accepted.job_id)),
-            Ok(accepted) => Ok(format!("accepted: {}", accepted.job_id)),
-            Err(error) => Err(error.to_string()),
-        }
+        let Accepted { job_id, duplicate } = match &self.agent {
+            Agent::Embedded(agent) => agent.submit(word, command.command_id).await,
+            Agent::Separate(agent) => agent.submit(word, command.command_id).await,
+        }?;
+        Ok(if duplicate { format!("accepted before: {job_id}") } else { format!("accepted: {job_id}") })
     }
 }
 
