@@ -42,6 +42,8 @@ mod notify;
 mod outcome;
 mod process;
 pub mod protocol;
+#[cfg_attr(not(test), expect(dead_code, reason = "the dispatcher does not ask it yet"))]
+mod queue;
 mod redact;
 mod salvage;
 mod script;
