@@ -87,6 +87,13 @@ workflow_stages:
 }
 
 #[test]
+fn the_examples_hold() {
+    let retail = workflow_from_text(include_str!("../examples/retail-load.yaml")).unwrap();
+    assert_eq!(retail.workflow_stages[1].scripts[3].settings().priority, Some(10));
+    workflow_from_text(include_str!("../examples/blog-test-workflow.json")).unwrap();
+}
+
+#[test]
 fn nothing_to_run_is_a_mistake() {
     let off = SEED.replace("\"y\"", "\"n\"").replace("\"Y\"", "\"n\"");
     let error = workflow_from_text(&off).unwrap_err().to_string();
