@@ -13,11 +13,12 @@ use tokio::task::JoinSet;
 use crate::config::{AgentConfig, Clients};
 use crate::context::Context;
 use crate::dispatcher::{self, Handle, SubmitError};
-use crate::journal::{Journal, JournalError};
+use crate::interrupt::Interrupt;
+use crate::journal::{Journal, JournalError, StoredJob};
 use crate::metrics::Metrics;
 use crate::protocol::{Accepted, JobInfo};
 use crate::secrets::Secrets;
-use crate::{http, library, socket};
+use crate::{http, job_file, journal, library, socket};
 
 /// Why an agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The program that supervises scripts is missing.
+    #[error("{} is missing: install it beside rsqlflow-agent", .0.display())]
+    NoSupervisor(PathBuf),
     /// The journal cannot be used.
     #[error("the journal {} cannot be used", .path.display())]
     Journal {
@@ -52,6 +56,15 @@ pub enum StartError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// What becomes of the scripts that run when the agent stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scripts {
+    /// They go on; the next agent adopts them.
+    GoOn,
+    /// They are ended with the agent, and reported as `Rsql.HostLost`.
+    End,
 }
 
 /// Counters for benchmarks.
@@ -94,8 +107,11 @@ impl Agent {
         let lib_dir = library::write(&data_dir).map_err(at(&data_dir.join("lib")))?;
         let path = data_dir.join("journal.db");
         let journal_error = |source| StartError::Journal { path: path.clone(), source: Box::new(source) };
-        let journal = Journal::open(&path).map_err(journal_error)?;
-        let unsettled = journal.unsettled().await.map_err(journal_error)?;
+        let jobs_dir = data_dir.join("jobs");
+        let (journal, unsettled) = open_journal(&path, &jobs_dir).await.map_err(journal_error)?;
+        if !config.supervisor.is_file() {
+            return Err(StartError::NoSupervisor(config.supervisor));
+        }
 
         let mut config = config;
         config.data_dir = data_dir;
@@ -104,10 +120,11 @@ impl Agent {
         let socket = socket.canonicalize().map_err(at(&socket))?;
         let metrics = Arc::new(Metrics::default());
         let clients = clients.single_attempts(&metrics);
-        let (handle, mailbox) = dispatcher::channel();
-        let (stop, stopping) = watch::channel(false);
+        let (handle, mailbox) = dispatcher::channel(journal.clone());
+        let (stop, stop_seen) = watch::channel(None);
         let context = Arc::new(Context {
-            jobs_dir: config.data_dir.join("jobs"),
+            jobs_dir,
+            cgroup: rsqlflow_supervisor::cgroup::delegated(),
             secrets: Secrets::new(clients.secrets.clone()),
             clients,
             config,
@@ -115,7 +132,7 @@ impl Agent {
             metrics,
             lib_dir,
             socket,
-            stopping,
+            stop: stop_seen,
         });
         let pages = match context.config.listen {
             Some(address) => {
@@ -178,10 +195,14 @@ impl Agent {
         Stats { durable_commits, commits }
     }
 
-    /// Stops: takes no more jobs, ends the scripts that run, and reports what can be reported within seconds. The rest
-    /// is reported after the next start.
-    pub async fn shutdown(mut self) {
-        self.handle().stop().await;
+    /// Stops: takes no more jobs, leaves or ends the scripts that run, and reports what can be reported within seconds.
+    /// The rest is reported after the next start.
+    pub async fn shutdown(mut self, scripts: Scripts) {
+        let how = match scripts {
+            Scripts::GoOn => Interrupt::Leaving,
+            Scripts::End => Interrupt::Stopping,
+        };
+        self.handle().stop(how).await;
         self.tasks.shutdown().await;
         // What was noted last is written before the lock is let go.
         if let Err(error) = self.journal.settle().await {
@@ -193,6 +214,36 @@ impl Agent {
 
     fn handle(&self) -> &Handle {
         &self.context.dispatcher
+    }
+}
+
+/// Opens the journal and reads what is not settled. A corrupt one is moved aside and made anew from the jobs' files.
+async fn open_journal(path: &Path, jobs_dir: &Path) -> Result<(Journal, Vec<StoredJob>), JournalError> {
+    let opened = match Journal::open(path) {
+        Ok(journal) => journal.unsettled().await.map(|unsettled| (journal, unsettled)),
+        Err(error) => Err(error),
+    };
+    match opened {
+        Err(error) if error.is_corruption() => {
+            let aside = journal::move_aside(path)?;
+            let jobs = job_file::all(jobs_dir);
+            tracing::error!(
+                %error,
+                jobs = jobs.len(),
+                "the journal is corrupt; it is kept as {}, and a new one is made from the jobs' own files",
+                aside.display()
+            );
+            let journal = Journal::open(path)?;
+            for job in &jobs {
+                journal.accept(job).await?;
+                for attempt in &job.attempts {
+                    journal.started(&job.job_id, attempt.attempt, attempt.started_at.clone());
+                }
+            }
+            let unsettled = journal.unsettled().await?;
+            Ok((journal, unsettled))
+        }
+        opened => opened,
     }
 }
 

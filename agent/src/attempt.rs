@@ -1,290 +1,301 @@
-//! One attempt: a script's process from its start to the end of the last of its descendants.
+//! One attempt: a script and everything it starts, under a supervisor.
 //!
-//! The process leads a group of its own, reads nothing, and prints to a file. It ends by itself, or is ended because
-//! it takes too long, is silent for too long, or nobody waits for it any more; then everything it started is ended
-//! with it. What a script leaves running in its group when it ends is ended as well.
+//! The daemon never is a script's parent. It writes the attempt's run file, starts the supervisor with it and then
+//! only waits for that to end; how the script ended is in the file. So it makes no difference whether the daemon that
+//! waits is the one that started the attempt: [`Attempt::start`] and [`Attempt::adopt`] lead to the same place.
 
 use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
 use rsqlflow_config::job::{JobError, JobRequest};
-use tokio::process::{Child, Command};
-use tokio::sync::watch;
+use rsqlflow_supervisor::cgroup;
+use rsqlflow_supervisor::process::{ProcessMark, boot_id};
+use rsqlflow_supervisor::run_file::{Cause, End, Ended, RunFile, Spec, Stop, VERSION};
+use rsqlflow_supervisor::tree::Tree;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::Command;
 
 use crate::context::Context;
+use crate::interrupt::{Interrupt, Interrupts};
 use crate::message;
 use crate::outcome::AttemptEnd;
-use crate::process::{Ended, ProcessMark, Tree};
+use crate::redact::Redactor;
 use crate::script::{self, Places};
 
-/// After the tree is gone its leader is reaped at once; this only guards against what cannot be.
-const REAP_PATIENCE: Duration = Duration::from_secs(1);
+/// A supervisor that has its file has said who it is within milliseconds; this only guards against what cannot be.
+const MARK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a job must not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Interrupt {
-    /// Nobody waits for it any more.
-    Gone,
-    /// The agent stops.
-    Stopping,
+/// Why an attempt did not start.
+pub(crate) enum NotStarted {
+    /// It cannot.
+    Never(AttemptEnd),
+    /// The disk has no room for its files.
+    DiskFull(std::io::Error),
 }
 
-impl Interrupt {
-    pub(crate) fn end(self) -> AttemptEnd {
-        match self {
-            Self::Gone => AttemptEnd::without_process(
-                JobError::Cancelled,
-                "nobody waits for the job any more: its run was stopped, or its task timed out",
-            ),
-            Self::Stopping => AttemptEnd::without_process(
-                JobError::HostLost,
-                "the agent was stopped before the script had ended",
-            ),
-        }
-    }
-}
-
-/// Where interrupts come from.
-#[derive(Debug, Clone)]
-pub(crate) struct Interrupts {
-    pub gone: watch::Receiver<bool>,
-    pub stopping: watch::Receiver<bool>,
-}
-
-impl Interrupts {
-    pub(crate) async fn next(&mut self) -> Interrupt {
-        async fn is_set(flag: &mut watch::Receiver<bool>) {
-            if flag.wait_for(|set| *set).await.is_err() {
-                // Nobody can set it any more.
-                std::future::pending::<()>().await;
-            }
-        }
-        tokio::select! {
-            () = is_set(&mut self.gone) => Interrupt::Gone,
-            () = is_set(&mut self.stopping) => Interrupt::Stopping,
-        }
-    }
-
-    pub(crate) fn now(&self) -> Option<Interrupt> {
-        if *self.gone.borrow() {
-            Some(Interrupt::Gone)
-        } else {
-            self.stopping.borrow().then_some(Interrupt::Stopping)
-        }
-    }
-}
-
-/// A script's process that runs.
+/// A supervisor that runs.
 pub(crate) struct Attempt {
-    child: Child,
-    tree: Tree,
+    supervisor: AsyncFd<OwnedFd>,
+    file: RunFile,
     log: PathBuf,
-    began: Instant,
-    pub process: ProcessMark,
 }
 
-/// What came first.
-enum Event {
-    Exited(std::io::Result<ExitStatus>),
-    TimedOut(u32),
-    Stalled(u32),
-    Interrupted(Interrupt),
+/// What an earlier daemon left of an attempt.
+pub(crate) enum Found {
+    /// Its supervisor lives.
+    Running(Attempt),
+    /// Its supervisor has said how it ended.
+    Ended(AttemptEnd),
+    /// Its script never started.
+    Never,
+    /// Nobody saw how it ended.
+    Lost(AttemptEnd),
 }
 
 impl Attempt {
-    /// Checks the script and starts it.
+    /// Checks the script and starts its supervisor.
     pub(crate) fn start(
         context: &Context,
         job_id: &str,
         request: &JobRequest,
         attempt: u32,
-    ) -> Result<Self, AttemptEnd> {
+        started_at: &str,
+    ) -> Result<Self, NotStarted> {
         let places = Places {
             scripts_dir: &context.config.scripts_dir,
             lib_dir: &context.lib_dir,
             path: &context.config.path,
             strict_modes: context.config.strict_modes,
         };
-        let launch = script::resolve(request, &places)
-            .map_err(|problem| AttemptEnd::without_process(problem.error(), problem.to_string()))?;
-        let log = context.log_path(job_id, attempt);
+        let launch = script::resolve(request, &places).map_err(|problem| {
+            NotStarted::Never(AttemptEnd::without_process(problem.error(), problem.to_string()))
+        })?;
+        let failed = |error: std::io::Error| {
+            if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+                return NotStarted::DiskFull(error);
+            }
+            let message = format!("script {} could not be started: {error}", request.script);
+            NotStarted::Never(AttemptEnd::without_process(JobError::NotStarted, message))
+        };
+        let mut arguments = Vec::new();
+        for argument in launch.arguments {
+            arguments.push(argument.into_string().map_err(|argument| {
+                failed(std::io::Error::other(format!("{} is not UTF-8", argument.display())))
+            })?);
+        }
+        let spec = Spec {
+            version: VERSION,
+            job_id: job_id.to_owned(),
+            attempt,
+            started_at: started_at.to_owned(),
+            program: launch.program,
+            arguments,
+            environment: context.environment(job_id, request, attempt),
+            directory: context.config.scripts_dir.clone(),
+            timeout_seconds: request.timeout_seconds,
+            stall_seconds: request.stall_seconds,
+            grace_ms: u64::try_from(context.config.grace.as_millis()).unwrap_or(u64::MAX),
+            cgroup: context.cgroup.as_ref().map(|all| all.join(format!("job-{job_id}-{attempt}"))),
+        };
+        let (log, path) = (context.log_path(job_id, attempt), context.run_path(job_id, attempt));
         let start = || {
+            crate::job_file::make_directory(&context.job_dir(job_id))?;
+            let file = RunFile::create(&path, &spec)?;
             let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log)?;
-            Command::new(&launch.program)
-                .args(&launch.arguments)
+            let label = format!("{}/{}/{attempt}", request.workflow_execution_id, request.job_name);
+            let child = Command::new(&context.config.supervisor)
+                .arg(label)
                 .env_clear()
-                .envs(context.environment(job_id, request, attempt))
-                .current_dir(&context.config.scripts_dir)
-                .stdin(Stdio::null())
+                .current_dir("/")
+                .stdin(Stdio::from(file.hand_over()?))
                 .stdout(output.try_clone()?)
                 .stderr(output)
-                .process_group(0)
-                .spawn()
+                .spawn()?;
+            // A child that was not waited for has an id. It is buried by the runtime once it has ended.
+            let mark = ProcessMark::of(child.id().unwrap_or(0));
+            // Opened anew: the lock is the supervisor's alone.
+            Self::of(&mark, RunFile::open(&path)?, log.clone())
+                .unwrap_or_else(|| Err(std::io::Error::other("its supervisor ended at once")))
         };
-        let began = Instant::now();
-        match start() {
-            Ok(child) => {
-                // A child that was not waited for has an id.
-                let pid = child.id().unwrap_or(0);
-                let tree = Tree { group: child.id(), job_id: job_id.to_owned() };
-                Ok(Self { child, tree, log, began, process: ProcessMark::of(pid) })
+        start().map_err(|error| {
+            // They say that a script may have started; none has.
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(&log);
+            failed(error)
+        })
+    }
+
+    fn of(mark: &ProcessMark, file: RunFile, log: PathBuf) -> Option<std::io::Result<Self>> {
+        let supervisor = mark.open()?;
+        #[expect(
+            deprecated,
+            reason = "an OwnedFd keeps its descriptor, which is all that the unsafe one asks for"
+        )]
+        let watched = AsyncFd::with_interest(supervisor, Interest::READABLE);
+        Some(watched.map(|supervisor| Self { supervisor, file, log }))
+    }
+
+    /// What became of an attempt that an earlier daemon started or was about to start.
+    pub(crate) async fn adopt(context: &Context, job_id: &str, request: &JobRequest, attempt: u32) -> Found {
+        let (log, path) = (context.log_path(job_id, attempt), context.run_path(job_id, attempt));
+        let Ok(file) = RunFile::open(&path) else { return Found::Never };
+        let waiting = tokio::time::Instant::now();
+        while file.is_supervised() {
+            if let Some(mark) = file.mark() {
+                match Self::of(&mark.supervisor, file, log.clone()) {
+                    Some(Ok(running)) => return Found::Running(running),
+                    // It has just ended.
+                    _ => return Box::pin(Self::adopt(context, job_id, request, attempt)).await,
+                }
             }
-            Err(error) => {
-                // The file says that a process may have started; none has.
-                let _ = std::fs::remove_file(&log);
-                let message = format!(
-                    "script {} could not be started with {}: {error}",
-                    request.script,
-                    launch.program.display()
-                );
-                Err(AttemptEnd::without_process(JobError::NotStarted, message))
+            if waiting.elapsed() > MARK_PATIENCE {
+                break;
             }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if let Some(end) = file.end() {
+            return Found::Ended(ended(&end, request, &log, &context.redactor(request)));
+        }
+        match file.mark() {
+            None => Found::Never,
+            Some(mark) if mark.supervisor.boot_id != boot_id() => Found::Lost(AttemptEnd::without_process(
+                JobError::HostLost,
+                "the host was started anew while the script ran; how far it got is not known",
+            )),
+            Some(_) => Found::Lost(lost(context, job_id, attempt, &file).await),
         }
     }
 
-    /// Waits for the end of the process and of everything it started, or brings it about.
+    /// Waits for the end of the script and of everything it started, or brings it about. `None` where the daemon
+    /// leaves it to the next.
     pub(crate) async fn finish(
-        mut self,
+        self,
         context: &Context,
+        job_id: &str,
         request: &JobRequest,
+        attempt: u32,
         interrupts: &mut Interrupts,
-    ) -> AttemptEnd {
-        let grace = context.config.grace;
-        let event = tokio::select! {
+    ) -> Option<AttemptEnd> {
+        let interrupt = tokio::select! {
             biased;
-            status = self.child.wait() => Event::Exited(status),
-            interrupt = interrupts.next() => Event::Interrupted(interrupt),
-            limit = passed(self.began, request.timeout_seconds) => Event::TimedOut(limit),
-            limit = silent(&self.log, request.stall_seconds) => Event::Stalled(limit),
+            _ = self.supervisor.readable() => None,
+            interrupt = interrupts.next() => Some(interrupt),
         };
-        let redactor = context.secrets.redactor(&request.task_token, &request.secret_id);
-        let (mut end, ended) = match event {
-            Event::Exited(Ok(status)) => {
-                let ended =
-                    if self.tree.group_has_members() { self.tree.end(grace).await } else { Ended::Already };
-                (exited(status, request, &self.log, &redactor), ended)
+        if let Some(interrupt) = interrupt {
+            let stop = interrupt.stop()?;
+            if let Err(error) = self.file.set_stop(stop) {
+                tracing::warn!(%error, "the reason for ending the script cannot be noted");
             }
-            Event::Exited(Err(error)) => {
-                let ended = self.tree.end(grace).await;
-                let message = format!("the script's end could not be seen: {error}");
-                (AttemptEnd::without_process(JobError::HostLost, message), ended)
+            // One that has ended by now has said how.
+            let _ = pidfd_send_signal(self.supervisor.get_ref(), Signal::TERM);
+            tokio::select! {
+                biased;
+                _ = self.supervisor.readable() => {}
+                () = interrupts.left() => return None,
             }
-            Event::Interrupted(interrupt) => {
-                let ended = self.end(grace).await;
-                (ended.apply(interrupt.end()), ended.tree)
-            }
-            Event::TimedOut(limit) => {
-                let ended = self.end(grace).await;
-                let message = format!("ran longer than timeout_seconds = {limit} and was ended");
-                (self.limit(JobError::TimedOut, message, &redactor, &ended), ended.tree)
-            }
-            Event::Stalled(limit) => {
-                let ended = self.end(grace).await;
-                let message = format!("printed nothing for stall_seconds = {limit} and was ended");
-                (self.limit(JobError::Stalled, message, &redactor, &ended), ended.tree)
-            }
-        };
-        if ended == Ended::Survived {
-            end.message.push_str("; some of its processes could not be ended, not even with KILL");
         }
-        end
-    }
-
-    async fn end(&mut self, grace: Duration) -> LeaderEnd {
-        let tree = self.tree.end(grace).await;
-        // Reaped only now: until then nobody else can get its process id, which is the group's.
-        let status = tokio::time::timeout(REAP_PATIENCE, self.child.wait()).await.ok().and_then(Result::ok);
-        LeaderEnd { tree, status }
-    }
-
-    fn limit(
-        &self,
-        error: JobError,
-        mut message: String,
-        redactor: &crate::redact::Redactor,
-        ended: &LeaderEnd,
-    ) -> AttemptEnd {
-        if ended.tree == Ended::Killed {
-            message.push_str(" with KILL");
+        if let Some(end) = self.file.end() {
+            return Some(ended(&end, request, &self.log, &context.redactor(request)));
         }
-        if let Some(lines) = message::last_lines(&self.log, redactor) {
-            message.push_str(&format!("; its last output:\n{lines}"));
-        }
-        ended.apply(AttemptEnd::without_process(error, message))
+        Some(lost(context, job_id, attempt, &self.file).await)
     }
 }
 
-/// How a leader that we ended went.
-struct LeaderEnd {
-    tree: Ended,
-    status: Option<ExitStatus>,
-}
-
-impl LeaderEnd {
-    fn apply(&self, end: AttemptEnd) -> AttemptEnd {
-        AttemptEnd {
-            exit_code: self.status.and_then(|status| status.code()),
-            signal: self.status.and_then(|status| status.signal()),
-            ..end
-        }
+/// The supervisor was killed: what it left is ended from here.
+async fn lost(context: &Context, job_id: &str, attempt: u32, file: &RunFile) -> AttemptEnd {
+    let script = file.mark().and_then(|mark| mark.script).filter(ProcessMark::exists);
+    let tree = Tree {
+        root: None,
+        group: script.map(|script| script.pid),
+        job_id: Some(job_id.to_owned()),
+        cgroup: file.spec().ok().and_then(|spec| spec.cgroup),
+    };
+    let grace = context.config.grace;
+    let sweep = tokio::task::spawn_blocking(move || {
+        let ended = tree.end(grace);
+        tree.cgroup.as_deref().inspect(|directory| cgroup::remove(directory));
+        ended
+    });
+    let ended = sweep.await.unwrap_or(Ended::Survived);
+    tracing::warn!(attempt, ?ended, "the supervisor of a script was killed");
+    let mut end = AttemptEnd::without_process(
+        JobError::HostLost,
+        "the supervisor of the script was killed; how the script would have ended is not known",
+    );
+    if ended == Ended::Survived {
+        end.message.push_str(SURVIVED);
     }
+    end
 }
 
-fn exited(
-    status: ExitStatus,
-    request: &JobRequest,
-    log: &Path,
-    redactor: &crate::redact::Redactor,
-) -> AttemptEnd {
-    let (error, message) = match (status.code(), status.signal()) {
-        (Some(code), _) if request.is_success(code) => (None, format!("completed with exit code {code}")),
-        (Some(code), _) => {
-            (Some(JobError::ExitCode), message::of_failure(log, &format!("exit code {code}"), redactor))
-        }
-        (None, signal) => {
-            let signal = signal.unwrap_or(0);
-            (Some(JobError::Signal), message::of_failure(log, &format!("ended by signal {signal}"), redactor))
+const SURVIVED: &str = "; some of its processes could not be ended, not even with KILL";
+
+/// What the supervisor saw, in the words of audit records.
+fn ended(end: &End, request: &JobRequest, log: &Path, redactor: &Redactor) -> AttemptEnd {
+    let limit = |message: String| {
+        let how = if end.ended == Ended::Killed { " with KILL" } else { "" };
+        match message::last_lines(log, redactor) {
+            Some(lines) => format!("{message}{how}; its last output:\n{lines}"),
+            None => format!("{message}{how}"),
         }
     };
+    let (error, mut message) = match (&end.cause, end.exit_code) {
+        (Cause::Exited, Some(code)) if request.is_success(code) => {
+            (None, format!("completed with exit code {code}"))
+        }
+        (Cause::Exited, Some(code)) => {
+            (Some(JobError::ExitCode), message::of_failure(log, &format!("exit code {code}"), redactor))
+        }
+        (Cause::Exited, None) => {
+            let how = format!("ended by signal {}", end.signal.unwrap_or(0));
+            (Some(JobError::Signal), message::of_failure(log, &how, redactor))
+        }
+        (Cause::NotStarted(why), _) => {
+            (Some(JobError::NotStarted), format!("script {} could not be started: {why}", request.script))
+        }
+        (Cause::TimedOut, _) => {
+            let seconds = request.timeout_seconds.unwrap_or(0);
+            (
+                Some(JobError::TimedOut),
+                limit(format!("ran longer than timeout_seconds = {seconds} and was ended")),
+            )
+        }
+        (Cause::Stalled, _) => {
+            let seconds = request.stall_seconds.unwrap_or(0);
+            (
+                Some(JobError::Stalled),
+                limit(format!("printed nothing for stall_seconds = {seconds} and was ended")),
+            )
+        }
+        (Cause::Stopped(Stop::Gone), _) => (Some(JobError::Cancelled), Interrupt::Gone.message().into()),
+        (Cause::Stopped(Stop::Killed), _) => (Some(JobError::Killed), Interrupt::Killed.message().into()),
+        (Cause::Stopped(Stop::Stopping), _) => {
+            (Some(JobError::HostLost), Interrupt::Stopping.message().into())
+        }
+        (Cause::Terminated, _) => (
+            Some(JobError::HostLost),
+            "the supervisor of the script was told to end, as a host does that shuts down".into(),
+        ),
+    };
+    match end.ended {
+        Ended::Survived => message.push_str(SURVIVED),
+        Ended::Terminated | Ended::Killed if end.cause == Cause::Exited => {
+            message.push_str("; processes that it left running were ended");
+        }
+        _ => {}
+    }
+    let ended_at = chrono::DateTime::from_timestamp_millis(end.at_ms).unwrap_or_default();
     AttemptEnd {
         error,
-        exit_code: status.code(),
-        signal: status.signal(),
-        ended_at: rsqlflow_config::time::now(),
+        exit_code: end.exit_code,
+        signal: end.signal,
+        ended_at: rsqlflow_config::time::format(ended_at),
         message,
-    }
-}
-
-/// Ready once the limit has passed; never without one.
-async fn passed(began: Instant, limit: Option<u32>) -> u32 {
-    match limit {
-        Some(limit) => {
-            tokio::time::sleep_until((began + Duration::from_secs(limit.into())).into()).await;
-            limit
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Ready once the log has not grown for as long as the limit says, give or take a tenth.
-async fn silent(log: &Path, limit: Option<u32>) -> u32 {
-    let Some(limit) = limit else { return std::future::pending().await };
-    let allowed = Duration::from_secs(limit.into());
-    let look = (allowed / 10).clamp(Duration::from_millis(50), Duration::from_secs(10));
-    let mut length = 0;
-    let mut grown = Instant::now();
-    loop {
-        tokio::time::sleep(look).await;
-        let now = std::fs::metadata(log).map_or(length, |data| data.len());
-        if now != length {
-            length = now;
-            grown = Instant::now();
-        } else if grown.elapsed() >= allowed {
-            return limit;
-        }
     }
 }

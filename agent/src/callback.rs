@@ -9,6 +9,7 @@ use rsqlflow_config::names;
 use tokio::sync::watch;
 
 use crate::classify::{Answer, Backoff, classify};
+use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::salvage::Addressee;
 
@@ -39,14 +40,14 @@ where
 }
 
 /// Beats until it is dropped (it is aborted with the job) or nobody waits for the task any more, which it then says
-/// through `gone`.
+/// through `interrupt`.
 ///
 /// The first beat comes soon, because the task's patience began when the command was sent, which may be a while ago; a
 /// job that was taken up again beats at once. Most jobs that end within a second cost no beat.
 pub(crate) async fn heartbeat(
     client: aws_sdk_sfn::Client,
     request: JobRequest,
-    gone: watch::Sender<bool>,
+    interrupt: watch::Sender<Option<Interrupt>>,
     recovered: bool,
 ) {
     let every = Duration::from_secs(request.heartbeat_seconds.into()) / BEATS;
@@ -71,7 +72,7 @@ pub(crate) async fn heartbeat(
                 Answer::Gone => {
                     let code = error.code().unwrap_or_default();
                     tracing::info!(code, "nobody waits for the job any more");
-                    gone.send_replace(true);
+                    interrupt.send_replace(Some(Interrupt::Gone));
                     return;
                 }
                 Answer::Refused => {
@@ -145,7 +146,12 @@ pub(crate) async fn report(
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Ends the task of a request that was not taken. Nothing is on disk: it does its best while the agent runs.
-pub(crate) async fn refuse(client: &aws_sdk_sfn::Client, addressee: &Addressee, message: String) {
+pub(crate) async fn refuse(
+    client: &aws_sdk_sfn::Client,
+    addressee: &Addressee,
+    error: JobError,
+    message: String,
+) {
     let failure = JobFailure {
         job_name: addressee.job_name.clone(),
         status: Status::Failed,
@@ -159,7 +165,7 @@ pub(crate) async fn refuse(client: &aws_sdk_sfn::Client, addressee: &Addressee, 
         while let Err(error) = client
             .send_task_failure()
             .task_token(&addressee.task_token)
-            .error(JobError::InvalidRequest.as_str())
+            .error(error.as_str())
             .cause(json(&failure))
             .send()
             .await

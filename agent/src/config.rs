@@ -30,6 +30,8 @@ pub struct AgentConfig {
     pub scripts_dir: PathBuf,
     /// Whether scripts that others could have written are refused.
     pub strict_modes: bool,
+    /// The program that supervises an attempt.
+    pub supervisor: PathBuf,
     /// Name of the job audit table.
     pub job_audit_table: String,
     /// CloudWatch Logs group of the jobs' output.
@@ -61,10 +63,11 @@ impl AgentConfig {
     /// scripts find the `rsql` and `rsqlflow-agent` that belong to it.
     pub fn from_settings(settings: &Settings, data_dir: PathBuf) -> Self {
         let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
-        let path = match own {
+        let path = match &own {
             Some(own) => format!("{}:{}", own.display(), settings.agent.path),
             None => settings.agent.path.clone(),
         };
+        let supervisor = own.unwrap_or_default().join("rsqlflow-supervisor");
         let mebibytes = |count: u64| count.saturating_mul(1024 * 1024);
         // Counts that settings allow fit.
         let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
@@ -73,6 +76,7 @@ impl AgentConfig {
             data_dir,
             socket: None,
             scripts_dir: settings.scripts_dir.clone(),
+            supervisor,
             job_audit_table: settings.tables.job_audit.clone(),
             log_group: settings.log_group.clone(),
             grace: Duration::from_secs(settings.agent.grace_seconds.into()),

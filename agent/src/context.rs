@@ -1,14 +1,18 @@
 //! What every job's task needs, made once per agent.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rsqlflow_config::job::JobRequest;
+use rsqlflow_supervisor::tree::JOB_VARIABLE;
 use tokio::sync::watch;
 
 use crate::config::{AgentConfig, Clients};
 use crate::dispatcher::Handle;
+use crate::interrupt::Interrupt;
 use crate::metrics::Metrics;
+use crate::redact::Redactor;
 use crate::secrets::Secrets;
 
 pub(crate) struct Context {
@@ -21,14 +25,31 @@ pub(crate) struct Context {
     pub lib_dir: PathBuf,
     pub jobs_dir: PathBuf,
     pub socket: PathBuf,
-    /// True once the agent is to stop.
-    pub stopping: watch::Receiver<bool>,
+    /// Below it every attempt gets a control group of its own, where the host lets us.
+    pub cgroup: Option<PathBuf>,
+    /// Set once the agent is to stop.
+    pub stop: watch::Receiver<Option<Interrupt>>,
 }
 
 impl Context {
+    /// Where a job's files are.
+    pub(crate) fn job_dir(&self, job_id: &str) -> PathBuf {
+        self.jobs_dir.join(job_id)
+    }
+
     /// The file that an attempt prints to.
     pub(crate) fn log_path(&self, job_id: &str, attempt: u32) -> PathBuf {
-        self.jobs_dir.join(format!("{job_id}.{attempt}.log"))
+        self.job_dir(job_id).join(format!("{attempt}.log"))
+    }
+
+    /// The file through which daemon and supervisor speak.
+    pub(crate) fn run_path(&self, job_id: &str, attempt: u32) -> PathBuf {
+        self.job_dir(job_id).join(format!("{attempt}.run"))
+    }
+
+    /// What must not be shown of a job.
+    pub(crate) fn redactor(&self, request: &JobRequest) -> Redactor {
+        self.secrets.redactor(&request.task_token, &request.secret_id)
     }
 
     /// A script's whole environment: nothing of the agent's own reaches it unless it is named here.
@@ -37,8 +58,8 @@ impl Context {
         job_id: &str,
         request: &JobRequest,
         attempt: u32,
-    ) -> Vec<(String, String)> {
-        let mut all = std::collections::BTreeMap::new();
+    ) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
         let mut set = |name: &str, value: &str| {
             all.insert(name.to_owned(), value.to_owned());
         };
@@ -57,7 +78,7 @@ impl Context {
         set("ATTEMPT", &attempt.to_string());
         set("RSQLFLOW_AGENT_SOCKET", &self.socket.to_string_lossy());
         set("RSQLFLOW_SECRET_ID", &request.secret_id);
-        set(crate::process::JOB_VARIABLE, job_id);
-        all.into_iter().collect()
+        set(JOB_VARIABLE, job_id);
+        all
     }
 }

@@ -9,24 +9,37 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rsqlflow_config::job::{JobRequest, RequestError};
+use rsqlflow_config::job::{JobError, JobRequest, RequestError};
+use rsqlflow_supervisor::process::boot_id;
+use rsqlflow_supervisor::run_file::RunFile;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::context::Context;
+use crate::interrupt::Interrupt;
 use crate::journal::{Entry, Journal, JournalError, StoredJob};
 use crate::logs::mark::LogMark;
 use crate::outcome::{AttemptEnd, Outcome};
-use crate::process::ProcessMark;
 use crate::protocol::{Accepted, JobInfo};
 use crate::salvage::Addressee;
 
-/// When the agent stops, scripts are ended first; then their reports have so long.
+/// When the agent stops, what it can still report has so long.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often settled jobs that are old enough are forgotten; only ever when a job is settled.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// The file in the data directory that says that the host is drained.
+const DRAINED: &str = "drained";
+
+const MIB: u64 = 1024 * 1024;
+
+/// What an unprivileged user may still write there.
+fn free_bytes(directory: &std::path::Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
 
 /// Why a job was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +50,54 @@ pub enum SubmitError {
     /// The agent is about to end.
     #[error("the agent is stopping; send the command again")]
     Stopping,
+    /// An operator has drained the host.
+    #[error("the host is drained: it takes no jobs until `rsqlflow-agent undrain`")]
+    Drained,
+    /// The disk is as good as full.
+    #[error(
+        "the disk of {} has {free_mib} MiB free, less than agent.min_free_mib = {min_mib}: free some space; until then \
+         no jobs are taken", .data_dir.display()
+    )]
+    DiskFull {
+        /// Where it is.
+        data_dir: std::path::PathBuf,
+        /// What is free.
+        free_mib: u64,
+        /// What must be.
+        min_mib: u64,
+    },
     /// The disk.
-    #[error("the job cannot be written to the journal")]
+    #[error("the job cannot be written to disk")]
     Journal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a job was not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum KillError {
+    /// There is none of that name.
+    #[error("no job that is not settled is {0}; `rsqlflow-agent jobs` lists them")]
+    Unknown(String),
+    /// There is more than one.
+    #[error("{name} is more than one job: {}", .ids.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The jobs' ids.
+        ids: Vec<String>,
+    },
+    /// Its script has ended.
+    #[error("the script of job {0} has ended; the job is being reported")]
+    Ended(String),
+}
+
+/// The agent as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Overview {
+    pub drained: bool,
+    pub running: usize,
+    pub queued: usize,
+    pub reporting: usize,
+    pub free_bytes: u64,
 }
 
 enum Message {
@@ -49,6 +107,7 @@ enum Message {
     },
     Refused {
         addressee: Addressee,
+        error: JobError,
         message: String,
     },
     Launch {
@@ -58,8 +117,11 @@ enum Message {
     Started {
         job_id: String,
         attempt: u32,
-        process: ProcessMark,
         at: String,
+    },
+    Adopted {
+        job_id: String,
+        attempt: u32,
     },
     AttemptEnded {
         job_id: String,
@@ -82,10 +144,6 @@ enum Message {
         attempt: u32,
         mark: LogMark,
     },
-    Acknowledged {
-        job_id: String,
-        entry: Entry,
-    },
     Settled {
         job_id: String,
     },
@@ -96,7 +154,19 @@ enum Message {
     Jobs {
         reply: oneshot::Sender<Vec<JobInfo>>,
     },
+    Kill {
+        job: String,
+        reply: oneshot::Sender<Result<JobInfo, KillError>>,
+    },
+    Drain {
+        drained: bool,
+        reply: oneshot::Sender<std::io::Result<()>>,
+    },
+    Overview {
+        reply: oneshot::Sender<Overview>,
+    },
     Stop {
+        how: Interrupt,
         reply: oneshot::Sender<()>,
     },
 }
@@ -105,15 +175,16 @@ enum Message {
 #[derive(Clone)]
 pub(crate) struct Handle {
     messages: mpsc::UnboundedSender<Message>,
+    journal: Journal,
 }
 
 /// The receiving end, to be given to [`run`].
 pub(crate) struct Mailbox(mpsc::UnboundedReceiver<Message>);
 
 /// A handle and its other end.
-pub(crate) fn channel() -> (Handle, Mailbox) {
+pub(crate) fn channel(journal: Journal) -> (Handle, Mailbox) {
     let (messages, mailbox) = mpsc::unbounded_channel();
-    (Handle { messages }, Mailbox(mailbox))
+    (Handle { messages, journal }, Mailbox(mailbox))
 }
 
 impl Handle {
@@ -125,7 +196,8 @@ impl Handle {
     ) -> Result<Accepted, SubmitError> {
         let request = JobRequest::decode(word).inspect_err(|error| {
             if let Some(addressee) = crate::salvage::addressee(word) {
-                self.tell(Message::Refused { addressee, message: error.to_string() });
+                let message = error.to_string();
+                self.tell(Message::Refused { addressee, error: JobError::InvalidRequest, message });
             }
         })?;
         let job = Box::new(StoredJob {
@@ -133,7 +205,7 @@ impl Handle {
             request,
             ssm_command_id,
             accepted_at: rsqlflow_config::time::now(),
-            boot_id: crate::process::boot_id(),
+            boot_id: boot_id(),
             attempts: Vec::new(),
             outcome: None,
             callback_done: false,
@@ -147,8 +219,17 @@ impl Handle {
         self.tell(Message::Launch { job: Box::new(job), recovered });
     }
 
-    pub(crate) fn started(&self, job_id: &str, attempt: u32, process: ProcessMark, at: String) {
-        self.tell(Message::Started { job_id: job_id.into(), attempt, process, at });
+    pub(crate) fn started(&self, job_id: &str, attempt: u32, at: String) {
+        self.tell(Message::Started { job_id: job_id.into(), attempt, at });
+    }
+
+    /// An attempt that an earlier process started runs on.
+    pub(crate) fn adopted(&self, job_id: &str, attempt: u32) {
+        self.tell(Message::Adopted { job_id: job_id.into(), attempt });
+    }
+
+    pub(crate) async fn booted(&self, job_id: &str, boot_id: &str) -> Result<(), JournalError> {
+        self.journal.booted(job_id, boot_id.into()).await
     }
 
     pub(crate) fn attempt_ended(&self, job_id: &str, attempt: u32, end: AttemptEnd) {
@@ -181,13 +262,37 @@ impl Handle {
         self.tell(Message::LogShipped { job_id: job_id.into(), attempt, mark });
     }
 
-    pub(crate) fn acknowledged(&self, job_id: &str, entry: Entry) {
-        self.tell(Message::Acknowledged { job_id: job_id.into(), entry });
+    pub(crate) async fn acknowledged(&self, job_id: &str, entry: Entry) -> Result<(), JournalError> {
+        self.journal.acknowledged(job_id, entry).await
     }
 
-    /// The job's task has ended: all is told, or the rest is left to the next start.
+    /// Everybody was told everything.
     pub(crate) fn settled(&self, job_id: &str) {
         self.tell(Message::Settled { job_id: job_id.into() });
+    }
+
+    /// The agent stops; the next one goes on with the job.
+    pub(crate) fn left(&self, job_id: &str) {
+        self.settled(job_id);
+    }
+
+    /// Ends a job: its id, the beginning of its id, or RUN/JOB.
+    #[expect(dead_code, reason = "the socket does not ask for it yet")]
+    pub(crate) async fn kill(&self, job: &str) -> Result<JobInfo, KillError> {
+        let unknown = || KillError::Unknown(job.into());
+        self.ask(|reply| Message::Kill { job: job.into(), reply }).await.unwrap_or_else(|| Err(unknown()))
+    }
+
+    /// Takes no jobs any more, or again. Answers once that is on disk.
+    #[expect(dead_code, reason = "the socket does not ask for it yet")]
+    pub(crate) async fn drain(&self, drained: bool) -> std::io::Result<()> {
+        let gone = || Err(std::io::Error::other("the agent is stopping"));
+        self.ask(|reply| Message::Drain { drained, reply }).await.unwrap_or_else(gone)
+    }
+
+    #[expect(dead_code, reason = "the socket does not ask for it yet")]
+    pub(crate) async fn overview(&self) -> Option<Overview> {
+        self.ask(|reply| Message::Overview { reply }).await
     }
 
     /// Whether a job that may still ask was given the secret.
@@ -205,9 +310,9 @@ impl Handle {
         self.ask(|reply| Message::Jobs { reply }).await.map(|jobs| jobs.len())
     }
 
-    /// Ends every script, reports what can be reported soon, and ends the dispatcher.
-    pub(crate) async fn stop(&self) {
-        let _stopped = self.ask(|reply| Message::Stop { reply }).await;
+    /// Leaves or ends every script, reports what can be reported soon, and ends the dispatcher.
+    pub(crate) async fn stop(&self, how: Interrupt) {
+        let _stopped = self.ask(|reply| Message::Stop { how, reply }).await;
     }
 
     fn tell(&self, message: Message) {
@@ -230,6 +335,7 @@ fn job_id(task_token: &str) -> String {
 struct Known {
     info: JobInfo,
     secret_id: String,
+    interrupt: watch::Sender<Option<Interrupt>>,
 }
 
 struct Dispatcher {
@@ -240,7 +346,8 @@ struct Dispatcher {
     jobs: JoinSet<()>,
     /// Commits on their way.
     commits: JoinSet<()>,
-    stopping: watch::Sender<bool>,
+    stop: watch::Sender<Option<Interrupt>>,
+    drained: bool,
     pruned: Option<Instant>,
 }
 
@@ -249,16 +356,17 @@ pub(crate) async fn run(
     context: Arc<Context>,
     journal: Journal,
     mailbox: Mailbox,
-    stopping: watch::Sender<bool>,
+    stop: watch::Sender<Option<Interrupt>>,
 ) {
     let mut mailbox = mailbox.0;
     let mut dispatcher = Dispatcher {
+        drained: context.config.data_dir.join(DRAINED).exists(),
         context,
         journal,
         known: HashMap::new(),
         jobs: JoinSet::new(),
         commits: JoinSet::new(),
-        stopping,
+        stop,
         pruned: None,
     };
     let mut stop: Option<(oneshot::Sender<()>, tokio::time::Instant)> = None;
@@ -277,10 +385,11 @@ pub(crate) async fn run(
             Some(done) = dispatcher.commits.join_next() => dispatcher.look(done),
             Some(done) = dispatcher.jobs.join_next() => dispatcher.look(done),
             message = mailbox.recv() => match message {
-                Some(Message::Stop { reply }) => {
-                    dispatcher.stopping.send_replace(true);
-                    let runs = dispatcher.known.values().any(|job| job.info.state != "reporting");
-                    let grace = if runs { dispatcher.context.config.grace } else { Duration::ZERO };
+                Some(Message::Stop { how, reply }) => {
+                    dispatcher.stop.send_replace(Some(how));
+                    let ends = how == Interrupt::Stopping
+                        && dispatcher.known.values().any(|job| job.info.state != "reporting");
+                    let grace = if ends { dispatcher.context.config.grace } else { Duration::ZERO };
                     stop = Some((reply, tokio::time::Instant::now() + grace + REPORT_PATIENCE));
                 }
                 Some(message) => dispatcher.handle(message),
@@ -308,29 +417,21 @@ impl Dispatcher {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Submit { job, reply } => self.submit(job, reply),
-            Message::Refused { addressee, message } => {
-                let client = self.context.clients.sfn.clone();
-                self.jobs.spawn(async move { crate::callback::refuse(&client, &addressee, message).await });
-            }
+            Message::Refused { addressee, error, message } => self.refuse(addressee, error, message),
             Message::Launch { job, recovered } => self.launch(*job, recovered),
-            Message::Started { job_id, attempt, process, at } => {
-                if let Some(known) = self.known.get_mut(&job_id) {
-                    known.info.attempt = attempt;
-                    known.info.pid = Some(process.pid);
-                    known.info.state = "running".into();
-                }
-                self.journal.started(&job_id, attempt, process, at);
+            Message::Started { job_id, attempt, at } => {
+                self.runs(&job_id, attempt);
+                self.journal.started(&job_id, attempt, at);
             }
+            Message::Adopted { job_id, attempt } => self.runs(&job_id, attempt),
             Message::AttemptEnded { job_id, attempt, end } => {
                 if let Some(known) = self.known.get_mut(&job_id) {
-                    known.info.pid = None;
                     known.info.state = "waiting".into();
                 }
                 self.journal.attempt_ended(&job_id, attempt, &end);
             }
             Message::Outcome { job_id, outcome, reply } => {
                 if let Some(known) = self.known.get_mut(&job_id) {
-                    known.info.pid = None;
                     known.info.state = "reporting".into();
                 }
                 let journal = self.journal.clone();
@@ -348,7 +449,6 @@ impl Dispatcher {
             Message::LogShipped { job_id, attempt, mark } => {
                 self.journal.log_shipped(&job_id, attempt, mark);
             }
-            Message::Acknowledged { job_id, entry } => self.journal.acknowledged(&job_id, entry),
             Message::Settled { job_id } => {
                 self.known.remove(&job_id);
                 self.prune();
@@ -361,33 +461,150 @@ impl Dispatcher {
                 let _ = reply.send(uses);
             }
             Message::Jobs { reply } => {
-                let mut jobs: Vec<JobInfo> = self.known.values().map(|known| known.info.clone()).collect();
+                let mut jobs: Vec<JobInfo> = self.known.values().map(|known| self.info(known)).collect();
                 jobs.sort_by(|a, b| (&a.accepted_at, &a.job_id).cmp(&(&b.accepted_at, &b.job_id)));
                 let _ = reply.send(jobs);
+            }
+            Message::Kill { job, reply } => {
+                let _ = reply.send(self.kill(&job));
+            }
+            Message::Drain { drained, reply } => {
+                let _ = reply.send(self.drain(drained));
+            }
+            Message::Overview { reply } => {
+                let count =
+                    |state: &str| self.known.values().filter(|known| known.info.state == state).count();
+                let _ = reply.send(Overview {
+                    drained: self.drained,
+                    running: count("running"),
+                    queued: count("accepted") + count("waiting"),
+                    reporting: count("reporting"),
+                    free_bytes: free_bytes(&self.context.config.data_dir).unwrap_or(u64::MAX),
+                });
             }
             // Taken by the loop.
             Message::Stop { .. } => {}
         }
     }
 
+    fn runs(&mut self, job_id: &str, attempt: u32) {
+        if let Some(known) = self.known.get_mut(job_id) {
+            known.info.attempt = attempt;
+            known.info.state = "running".into();
+        }
+    }
+
+    /// What is told of a job; its process is known to the supervisor.
+    fn info(&self, known: &Known) -> JobInfo {
+        let mut info = known.info.clone();
+        if info.state == "running" {
+            let file = RunFile::open(&self.context.run_path(&info.job_id, info.attempt));
+            info.pid = file.ok().and_then(|file| file.mark()?.script).map(|script| script.pid);
+        }
+        info
+    }
+
+    fn refuse(&mut self, addressee: Addressee, error: JobError, message: String) {
+        let client = self.context.clients.sfn.clone();
+        self.jobs.spawn(async move { crate::callback::refuse(&client, &addressee, error, message).await });
+    }
+
+    /// Why no job is taken now.
+    fn unavailable(&self) -> Option<SubmitError> {
+        if self.drained {
+            return Some(SubmitError::Drained);
+        }
+        let (data_dir, min) = (&self.context.config.data_dir, self.context.config.min_free_bytes);
+        let free = free_bytes(data_dir).unwrap_or(u64::MAX);
+        (free < min).then(|| SubmitError::DiskFull {
+            data_dir: data_dir.to_owned(),
+            free_mib: free / MIB,
+            min_mib: min / MIB,
+        })
+    }
+
     fn submit(&mut self, job: Box<StoredJob>, reply: oneshot::Sender<Result<Accepted, SubmitError>>) {
-        if *self.stopping.borrow() {
+        if self.stop.borrow().is_some() {
             let _ = reply.send(Err(SubmitError::Stopping));
             return;
         }
-        let (journal, handle) = (self.journal.clone(), self.context.dispatcher.clone());
+        if self.known.contains_key(&job.job_id) {
+            let _ = reply.send(Ok(Accepted { job_id: job.job_id, duplicate: true }));
+            return;
+        }
+        let addressee =
+            Addressee { task_token: job.request.task_token.clone(), job_name: job.request.job_name.clone() };
+        if let Some(error) = self.unavailable() {
+            tracing::warn!(job_name = job.request.job_name, "refused a job: {error}");
+            self.refuse(addressee, JobError::HostUnavailable, error.to_string());
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let (journal, context) = (self.journal.clone(), Arc::clone(&self.context));
         self.commits.spawn(async move {
             let job_id = job.job_id.clone();
             let answer = match journal.accept(&job).await {
                 Ok(true) => {
-                    handle.launch(*job, false);
+                    context.dispatcher.launch(*job, false);
                     Ok(Accepted { job_id, duplicate: false })
                 }
                 Ok(false) => Ok(Accepted { job_id, duplicate: true }),
-                Err(error) => Err(SubmitError::Journal(Box::new(error))),
+                Err(error) => {
+                    tracing::error!(%error, job_name = job.request.job_name, "a job cannot be accepted");
+                    let error = SubmitError::Journal(Box::new(error));
+                    let message = crate::socket::sources(&error);
+                    let code = JobError::HostUnavailable;
+                    context.dispatcher.tell(Message::Refused { addressee, error: code, message });
+                    Err(error)
+                }
             };
             let _ = reply.send(answer);
         });
+    }
+
+    fn kill(&self, job: &str) -> Result<JobInfo, KillError> {
+        let named = |known: &&Known| {
+            let info = &known.info;
+            (!job.is_empty() && info.job_id.starts_with(job))
+                || job
+                    .strip_prefix(info.workflow_execution_id.as_str())
+                    .and_then(|rest| rest.strip_prefix('/'))
+                    == Some(info.job_name.as_str())
+        };
+        let found: Vec<&Known> = self.known.values().filter(named).collect();
+        match found.as_slice() {
+            [] => Err(KillError::Unknown(job.into())),
+            [known] if known.info.state == "reporting" => Err(KillError::Ended(known.info.job_id.clone())),
+            [known] => {
+                tracing::info!(job_id = known.info.job_id, "an operator ends the job");
+                // Whoever came first says why.
+                known.interrupt.send_if_modified(|interrupt| {
+                    let first = interrupt.is_none();
+                    interrupt.get_or_insert(Interrupt::Killed);
+                    first
+                });
+                Ok(self.info(known))
+            }
+            several => Err(KillError::Ambiguous {
+                name: job.into(),
+                ids: several.iter().map(|known| known.info.job_id.clone()).collect(),
+            }),
+        }
+    }
+
+    fn drain(&mut self, drained: bool) -> std::io::Result<()> {
+        let path = self.context.config.data_dir.join(DRAINED);
+        if drained {
+            std::fs::OpenOptions::new().create(true).append(true).open(path)?.sync_all()?;
+        } else {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        tracing::info!(drained, "an operator decides whether the host takes jobs");
+        self.drained = drained;
+        Ok(())
     }
 
     fn launch(&mut self, job: StoredJob, recovered: bool) {
@@ -402,8 +619,9 @@ impl Dispatcher {
             state: if job.outcome.is_some() { "reporting" } else { "accepted" }.into(),
         };
         let secret_id = job.request.secret_id.clone();
-        self.known.insert(job.job_id.clone(), Known { info, secret_id });
-        self.jobs.spawn(crate::job::run(Arc::clone(&self.context), job, recovered));
+        let interrupt = watch::Sender::new(None);
+        self.known.insert(job.job_id.clone(), Known { info, secret_id, interrupt: interrupt.clone() });
+        self.jobs.spawn(crate::job::run(Arc::clone(&self.context), job, interrupt, recovered));
     }
 
     /// Forgets what is old, and its files.
@@ -418,10 +636,8 @@ impl Dispatcher {
             match journal.prune(rsqlflow_config::time::format(before)).await {
                 Ok(gone) => {
                     for job_id in gone {
-                        // Attempts are numbered without gaps.
-                        (1..)
-                            .take_while(|n| std::fs::remove_file(context.log_path(&job_id, *n)).is_ok())
-                            .count();
+                        // One that never printed has none.
+                        let _ = std::fs::remove_dir_all(context.job_dir(&job_id));
                     }
                 }
                 Err(error) => tracing::warn!(%error, "old jobs could not be forgotten"),

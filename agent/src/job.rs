@@ -11,40 +11,50 @@ use std::time::Duration;
 use rsqlflow_config::audit::JobAudit;
 use rsqlflow_config::job::JobError;
 use rsqlflow_config::names;
+use rsqlflow_supervisor::process::boot_id;
+use rsqlflow_supervisor::run_file::RunFile;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use crate::attempt::{Attempt, Interrupt, Interrupts};
+use crate::attempt::{Attempt, Found, NotStarted};
 use crate::classify::Backoff;
 use crate::context::Context;
+use crate::interrupt::{Interrupt, Interrupts};
 use crate::journal::{Entry, StoredAttempt, StoredJob};
 use crate::logs::mark::LogMark;
 use crate::logs::ship::Shipper;
 use crate::outcome::{AttemptEnd, Outcome};
-use crate::process::Tree;
 use crate::{audit, callback};
 
 /// Takes a job to its end. `recovered`: an earlier process of the agent accepted it.
-pub(crate) async fn run(context: Arc<Context>, job: StoredJob, recovered: bool) {
+pub(crate) async fn run(
+    context: Arc<Context>,
+    job: StoredJob,
+    interrupt: watch::Sender<Option<Interrupt>>,
+    recovered: bool,
+) {
     let span = tracing::info_span!(
         "job",
         workflow_execution_id = job.request.workflow_execution_id,
         job_name = job.request.job_name
     );
     async move {
-        let (gone_sender, gone) = watch::channel(false);
+        if let Err(error) = crate::job_file::write(&context.job_dir(&job.job_id), &job) {
+            tracing::warn!(%error, "the job's file cannot be written; should the journal be lost, so is the job");
+        }
         let mut heart = JoinSet::new();
+        let interrupts = Interrupts { job: interrupt.subscribe(), stop: context.stop.clone() };
         if !job.callback_done {
             let beat =
-                callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), gone_sender, recovered);
+                callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), interrupt, recovered);
             heart.spawn(beat.in_current_span());
         }
-        let interrupts = Interrupts { gone, stopping: context.stopping.clone() };
         Run {
             audit: watch::Sender::new(None),
             shippers: JoinSet::new(),
             writers: JoinSet::new(),
+            shipped: watch::Sender::new(0),
             context,
             job,
         }
@@ -61,6 +71,8 @@ struct Run {
     audit: watch::Sender<Option<JobAudit>>,
     writers: JoinSet<()>,
     shippers: JoinSet<()>,
+    /// Number of the last attempt that has ended: what it printed is all in its file.
+    shipped: watch::Sender<u32>,
 }
 
 impl Run {
@@ -70,63 +82,53 @@ impl Run {
                 (self.context.clients.dynamodb.clone(), self.context.config.job_audit_table.clone());
             self.writers.spawn(audit::keep(client, table, self.audit.subscribe()).in_current_span());
         }
-        if recovered && !self.job.logs_done {
-            self.ship_what_was_left().await;
-        }
         let outcome = match self.job.outcome.take() {
-            Some(outcome) => outcome,
+            Some(outcome) => {
+                self.ship_what_was_left();
+                outcome
+            }
             None => {
                 let Some(outcome) = self.execute(&mut interrupts, recovered).await else {
-                    self.context.dispatcher.settled(&self.job.job_id);
+                    self.context.dispatcher.left(&self.job.job_id);
                     return;
                 };
                 self.make_durable(&outcome).await;
                 outcome
             }
         };
+        self.shipped.send_replace(u32::MAX);
         self.report(outcome, &mut heart).await;
     }
 
-    /// Attempt after attempt, until one decides. `None` where the agent stops between two: the next start goes on.
+    /// Attempt after attempt, until one decides. `None` where the agent stops meanwhile: the next one goes on.
     async fn execute(&mut self, interrupts: &mut Interrupts, recovered: bool) -> Option<Outcome> {
-        if recovered && let Some(outcome) = self.take_over().await {
-            return Some(outcome);
+        let mut found = if recovered { self.find().await } else { None };
+        if recovered {
+            self.ship_what_was_left();
         }
         loop {
             let last = self.job.attempts.last().map_or(0, |last| last.attempt);
-            if last > 0 {
-                self.pause(interrupts).await;
-            }
-            match interrupts.now() {
-                Some(Interrupt::Gone) => return Some(Outcome { attempt: last, end: Interrupt::Gone.end() }),
-                Some(Interrupt::Stopping) => return None,
-                None => {}
-            }
-            let number = last + 1;
-            let running = match Attempt::start(&self.context, &self.job.job_id, &self.job.request, number) {
-                Ok(running) => running,
-                Err(end) => return Some(Outcome { attempt: last, end }),
+            let (number, end) = match found.take() {
+                Some(Found::Running(attempt)) => {
+                    tracing::info!(attempt = last, "the script goes on under its supervisor");
+                    (last, self.attend(attempt, last, interrupts).await?)
+                }
+                Some(Found::Ended(end) | Found::Lost(end)) => (last, end),
+                Some(Found::Never) | None => {
+                    if last > 0 {
+                        self.pause(interrupts).await;
+                    }
+                    if let Some(interrupt) = interrupts.now() {
+                        return interrupt.end().map(|end| Outcome { attempt: last, end });
+                    }
+                    match self.start(last + 1, interrupts).await {
+                        Ok(Some(attempt)) => (last + 1, self.attend(attempt, last + 1, interrupts).await?),
+                        Ok(None) => continue,
+                        Err(end) => return Some(Outcome { attempt: last, end }),
+                    }
+                }
             };
-            let started_at = rsqlflow_config::time::now();
-            self.context.dispatcher.started(
-                &self.job.job_id,
-                number,
-                running.process.clone(),
-                started_at.clone(),
-            );
-            tracing::info!(attempt = number, pid = running.process.pid, "the script runs");
-            self.job.attempts.push(StoredAttempt {
-                attempt: number,
-                process: running.process.clone(),
-                started_at,
-                ended: None,
-                log: LogMark::default(),
-            });
-            self.record(number, None);
-            let (ended, end_seen) = watch::channel(false);
-            self.ship(number, LogMark::default(), end_seen, false);
-            let end = running.finish(&self.context, &self.job.request, interrupts).await;
-            ended.send_replace(true);
+            self.shipped.send_replace(number);
             if let Some(attempt) = self.job.attempts.last_mut() {
                 attempt.ended = Some(end.clone());
             }
@@ -138,39 +140,101 @@ impl Run {
         }
     }
 
-    /// What becomes of an attempt that an earlier process of the agent started. Today it is ended: nobody saw how it
-    /// ended, or would. (The place where a supervisor that outlived the agent is asked instead.)
-    async fn take_over(&mut self) -> Option<Outcome> {
-        let last = self.job.attempts.last();
-        let (number, group) = match last {
-            Some(last) => match &last.ended {
-                // Its end is known: it decided, or another attempt follows it.
-                Some(end) if !self.another_follows(last.attempt, end) => {
-                    return Some(Outcome { attempt: last.attempt, end: end.clone() });
+    /// Starts an attempt. `None` where the disk is full: after a while it may not be.
+    async fn start(
+        &mut self,
+        number: u32,
+        interrupts: &mut Interrupts,
+    ) -> Result<Option<Attempt>, AttemptEnd> {
+        let started_at = rsqlflow_config::time::now();
+        let job_id = self.job.job_id.clone();
+        match Attempt::start(&self.context, &job_id, &self.job.request, number, &started_at) {
+            Ok(attempt) => {
+                self.context.dispatcher.started(&job_id, number, started_at.clone());
+                tracing::info!(attempt = number, "the script runs");
+                self.job.attempts.push(StoredAttempt {
+                    attempt: number,
+                    started_at,
+                    ended: None,
+                    log: LogMark::default(),
+                });
+                self.record(number, None);
+                self.ship(number, LogMark::default(), false);
+                Ok(Some(attempt))
+            }
+            Err(NotStarted::Never(end)) => Err(end),
+            Err(NotStarted::DiskFull(error)) => {
+                tracing::error!(%error, "the script waits for room on the disk");
+                tokio::select! {
+                    biased;
+                    _ = interrupts.next() => {}
+                    () = tokio::time::sleep(DISK_FULL_PAUSE) => {}
                 }
-                Some(_) => (last.attempt + 1, None),
-                None => (last.attempt, last.process.exists().then_some(last.process.pid)),
-            },
-            None => (1, None),
-        };
-        // An attempt that the journal does not know has begun all the same where its log is there: the note of its
-        // start is written behind it. After a reboot neither may have reached the disk, so nothing that was accepted
-        // before it runs: a script that does not run is seen, one that runs twice is not.
-        let known = last.is_some_and(|last| last.attempt == number);
-        let rebooted = self.job.boot_id != crate::process::boot_id();
-        if !known && !rebooted && !self.context.log_path(&self.job.job_id, number).exists() {
-            return None;
+                Ok(None)
+            }
         }
-        let tree = Tree { group, job_id: self.job.job_id.clone() };
-        let ended = tree.end(self.context.config.grace).await;
-        let why = if rebooted {
-            "the host was started anew since the job was accepted; whether and how its script ended is not known"
-        } else {
-            "the agent restarted while the script ran; how it would have ended is not known"
+    }
+
+    async fn attend(&self, attempt: Attempt, number: u32, interrupts: &mut Interrupts) -> Option<AttemptEnd> {
+        attempt.finish(&self.context, &self.job.job_id, &self.job.request, number, interrupts).await
+    }
+
+    /// What an earlier process of the agent left of the last attempt, if there was one.
+    async fn find(&mut self) -> Option<Found> {
+        let last = self.job.attempts.last();
+        let ended = last.and_then(|last| last.ended.clone());
+        let number = match last {
+            Some(last) if ended.is_none() => last.attempt,
+            last => last.map_or(0, |last| last.attempt) + 1,
         };
-        tracing::warn!(?ended, why);
-        let end = AttemptEnd::without_process(JobError::HostLost, why);
-        Some(Outcome { attempt: number, end })
+        let job_id = self.job.job_id.clone();
+        // The journal learns of an attempt after its run file is there.
+        let found = Attempt::adopt(&self.context, &job_id, &self.job.request, number).await;
+        let rebooted = self.job.boot_id != boot_id();
+        let found = match found {
+            // After a reboot neither file nor note may have reached the disk, so nothing that was accepted before it
+            // counts as not started: a script that does not run is seen, one that runs twice is not.
+            Found::Never if rebooted => Found::Lost(AttemptEnd::without_process(
+                JobError::HostLost,
+                "the host was started anew since the job was accepted; whether and how its script ended is not known",
+            )),
+            found => found,
+        };
+        if rebooted {
+            self.keep_for_this_boot().await;
+        }
+        if matches!(found, Found::Never) {
+            self.job.attempts.retain(|attempt| attempt.attempt < number);
+            // Its end is known: it decided, or another attempt follows it.
+            return ended.map(Found::Ended);
+        }
+        if self.job.attempts.last().is_none_or(|last| last.attempt < number) {
+            let spec = RunFile::open(&self.context.run_path(&job_id, number)).and_then(|file| file.spec());
+            let started_at = spec.map_or_else(|_| self.job.accepted_at.clone(), |spec| spec.started_at);
+            self.context.dispatcher.started(&job_id, number, started_at.clone());
+            self.job.attempts.push(StoredAttempt {
+                attempt: number,
+                started_at,
+                ended: None,
+                log: LogMark::default(),
+            });
+        }
+        if matches!(found, Found::Running(_)) {
+            self.context.dispatcher.adopted(&job_id, number);
+            self.record(number, None);
+        }
+        Some(found)
+    }
+
+    /// Further attempts belong to this boot of the host.
+    async fn keep_for_this_boot(&mut self) {
+        let boot_id = boot_id();
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.context.dispatcher.booted(&self.job.job_id, &boot_id).await {
+            tracing::error!(%error, "the journal cannot be written; trying again");
+            backoff.pause().await;
+        }
+        self.job.boot_id = boot_id;
     }
 
     fn another_follows(&self, number: u32, end: &AttemptEnd) -> bool {
@@ -199,7 +263,8 @@ impl Run {
         self.audit.send_replace(Some(record));
     }
 
-    fn ship(&mut self, attempt: u32, mark: LogMark, ended: watch::Receiver<bool>, recovered: bool) {
+    /// Ships what an attempt prints, and once it has ended the rest.
+    fn ship(&mut self, attempt: u32, mark: LogMark, recovered: bool) {
         let request = &self.job.request;
         let shipper = Shipper {
             context: Arc::clone(&self.context),
@@ -216,88 +281,113 @@ impl Run {
         // ask for it; nothing but the shipping waits for that.
         let context = Arc::clone(&self.context);
         let secret = recovered.then(|| request.secret_id.clone());
+        let (ended, end_seen) = watch::channel(false);
+        let mut shipped = self.shipped.subscribe();
         self.shippers.spawn(
             async move {
                 if let Some(secret) = secret {
                     context.secrets.warm(&secret).await;
                 }
-                shipper.run(ended).await;
+                let tell = async {
+                    if shipped.wait_for(|last| *last >= attempt).await.is_ok() {
+                        ended.send_replace(true);
+                        std::future::pending::<()>().await;
+                    }
+                    // The job is left to the next process, and with it the rest of its output.
+                };
+                tokio::select! {
+                    () = shipper.run(end_seen) => {}
+                    () = tell => {}
+                }
             }
             .in_current_span(),
         );
     }
 
     /// Logs of attempts that an earlier process of the agent had not shipped to their end.
-    async fn ship_what_was_left(&mut self) {
-        let mut left = Vec::new();
-        for attempt in &self.job.attempts {
-            let path = self.context.log_path(&self.job.job_id, attempt.attempt);
-            if std::fs::metadata(path).is_ok_and(|data| !attempt.log.covers(data.len())) {
-                left.push((attempt.attempt, attempt.log, attempt.ended.is_some()));
-            }
-        }
-        if left.is_empty() {
+    fn ship_what_was_left(&mut self) {
+        if self.job.logs_done {
             return;
         }
-        for (attempt, mark, _ended) in left {
-            // The script of an attempt without an end is ended before anything else happens, see `take_over`: what
-            // it still prints until then is in the file, which is why the last look comes with the outcome.
-            let (ended, end_seen) = watch::channel(false);
-            self.ship(attempt, mark, end_seen, true);
-            self.shippers.spawn({
-                let mut recorded = self.audit.subscribe();
-                let known = self.job.outcome.is_some();
-                async move {
-                    if !known {
-                        let _outcome = recorded
-                            .wait_for(|record| {
-                                record.as_ref().is_some_and(|record| record.execution_status.is_final())
-                            })
-                            .await;
-                    }
-                    ended.send_replace(true);
-                    ended.closed().await;
-                }
-            });
+        let attempts: Vec<_> =
+            self.job.attempts.iter().map(|attempt| (attempt.attempt, attempt.log)).collect();
+        for (attempt, mark) in attempts {
+            let length = std::fs::metadata(self.context.log_path(&self.job.job_id, attempt));
+            // One that runs may be silent for now.
+            let runs =
+                self.job.attempts.last().is_some_and(|last| last.attempt == attempt && last.ended.is_none());
+            if length.is_ok_and(|data| runs || !mark.covers(data.len())) {
+                self.ship(attempt, mark, true);
+            }
         }
     }
 
-    /// Nobody is told before the outcome is on disk, so a disk that is full is waited for.
+    /// Nobody is told before the outcome is on disk. Where the journal cannot be written, for instance because the disk
+    /// is full, the supervisor's own record of the end will do once it is flushed: it can be read again.
     async fn make_durable(&self, outcome: &Outcome) {
+        let (attempt, end) = (outcome.attempt, &outcome.end);
         let mut backoff = Backoff::default();
         while let Err(error) = self.context.dispatcher.outcome(&self.job.job_id, outcome).await {
-            tracing::error!(%error, "the outcome cannot be written to the journal; trying again");
+            let recorded = RunFile::open(&self.context.run_path(&self.job.job_id, attempt))
+                .is_ok_and(|file| file.end().is_some() && file.flush().is_ok());
+            tracing::error!(%error, recorded, "the outcome cannot be written to the journal; trying again");
+            if recorded {
+                let (context, job_id, outcome) =
+                    (Arc::clone(&self.context), self.job.job_id.clone(), outcome.clone());
+                tokio::spawn(async move {
+                    while context.dispatcher.outcome(&job_id, &outcome).await.is_err() {
+                        backoff.pause().await;
+                    }
+                });
+                break;
+            }
             backoff.pause().await;
         }
-        let (attempt, end) = (outcome.attempt, &outcome.end);
         tracing::info!(attempt, status = %outcome.status(), exit_code = end.exit_code, "the job ended");
     }
 
     /// The outbox: three entries that know nothing of each other.
     async fn report(mut self, outcome: Outcome, heart: &mut JoinSet<()>) {
-        let (handle, job_id) = (self.context.dispatcher.clone(), self.job.job_id.clone());
+        let handle = self.context.dispatcher.clone();
+        let job_id = self.job.job_id.clone();
         self.record(outcome.attempt, Some(&outcome));
         let callback = async {
             if !self.job.callback_done {
                 let answer = callback::report(&self.context.clients.sfn, &self.job.request, &outcome).await;
                 self.context.metrics.callback(answer);
                 heart.abort_all();
-                handle.acknowledged(&job_id, Entry::Callback);
+                note(&self.context, &job_id, Entry::Callback).await;
             }
         };
         let audit = async {
             if !self.job.audit_done {
                 while self.writers.join_next().await.is_some() {}
-                handle.acknowledged(&job_id, Entry::Audit);
+                note(&self.context, &job_id, Entry::Audit).await;
             }
         };
         let logs = async {
             if !self.job.logs_done {
                 while self.shippers.join_next().await.is_some() {}
-                handle.acknowledged(&job_id, Entry::Logs);
+                note(&self.context, &job_id, Entry::Logs).await;
             }
         };
         tokio::join!(callback, audit, logs);
+        let attempts = self.job.attempts.last().map_or(outcome.attempt, |last| last.attempt);
+        crate::job_file::forget(&self.context.job_dir(&job_id), attempts);
         handle.settled(&job_id);
+    }
+}
+
+/// How long a script that may start waits for room on the disk before it is tried again.
+const DISK_FULL_PAUSE: Duration = Duration::from_secs(2);
+
+/// Notes that an entry of the outbox was delivered, however long the journal takes.
+async fn note(context: &Context, job_id: &str, entry: Entry) {
+    let mut backoff = Backoff::default();
+    while let Err(error) = context.dispatcher.acknowledged(job_id, entry).await {
+        if backoff.worth_telling() {
+            tracing::warn!(%error, ?entry, "the journal cannot be written; trying again");
+        }
+        backoff.pause().await;
     }
 }

@@ -1,16 +1,19 @@
 //! The daemon on the host that runs scripts.
 //!
 //! A job request comes over a Unix socket (`rsqlflow-agent submit`, which a Systems Manager command runs) or from
-//! whoever embeds an [`Agent`]. It is on disk before it is accepted. The script then runs in a process group of its
-//! own; Step Functions hears heartbeats, CloudWatch Logs gets what is printed, DynamoDB the audit record; and when the
-//! script has ended, that is on disk before anyone is told.
+//! whoever embeds an [`Agent`]. It is on disk before it is accepted. The script then runs under a supervisor of its own,
+//! which outlives the agent; Step Functions hears heartbeats, CloudWatch Logs gets what is printed, DynamoDB the audit
+//! record; and when the script has ended, that is on disk before anyone is told. An agent that starts takes up
+//! everything an earlier one left, running scripts included.
 //!
 //! | part | job |
 //! | --- | --- |
 //! | `dispatcher` | the one owner of the truth: an actor that writes the journal |
 //! | `journal` | what is known after any end of the process |
 //! | `job` | one job from wherever it is to settled; the outbox |
-//! | `attempt`, `script`, `process` | one start of a script, and the end of all it started |
+//! | `attempt`, `script` | one start of a script under a supervisor (`rsqlflow_supervisor`) |
+//! | `interrupt` | why a job must not go on |
+//! | `job_file` | what of a job survives the loss of the journal |
 //! | `callback`, `audit`, `logs` | whom a job is told to |
 //! | `classify` | which answers of AWS are final |
 //! | [`metrics`], `calls`, `http` | what is counted, and how the agent is, for who watches it |
@@ -32,7 +35,9 @@ mod config;
 mod context;
 mod dispatcher;
 mod http;
+mod interrupt;
 mod job;
+mod job_file;
 mod journal;
 mod library;
 mod logs;
@@ -40,7 +45,6 @@ mod message;
 pub mod metrics;
 mod notify;
 mod outcome;
-mod process;
 pub mod protocol;
 #[cfg_attr(not(test), expect(dead_code, reason = "the dispatcher does not ask it yet"))]
 mod queue;
@@ -50,9 +54,9 @@ mod script;
 mod secrets;
 mod socket;
 
-pub use agent::{Agent, StartError, Stats};
+pub use agent::{Agent, Scripts, StartError, Stats};
 pub use config::{AgentConfig, Clients};
-pub use dispatcher::SubmitError;
+pub use dispatcher::{KillError, SubmitError};
 pub use notify::Notify;
 pub use protocol::{Accepted, JobInfo};
 pub use socket::FILE_NAME as SOCKET_FILE_NAME;

@@ -146,7 +146,7 @@ fn refused(message: &str) -> Reply {
     Reply::Refused { message: message.to_owned() }
 }
 
-fn sources(error: &dyn std::error::Error) -> String {
+pub(crate) fn sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

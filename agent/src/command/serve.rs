@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use rsqlflow_agent::{Agent, AgentConfig, Clients, Notify};
+use rsqlflow_agent::{Agent, AgentConfig, Clients, Notify, Scripts};
 use rsqlflow_config::settings::{Backend, Settings};
 
 use super::log::log_to_stderr;
@@ -58,9 +58,9 @@ async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
         never = notify.feed(async || agent.ping().await) => match never {},
     }
-    tracing::info!("stopping");
+    tracing::info!("stopping; scripts that run go on");
     notify.stopping();
-    agent.shutdown().await;
+    agent.shutdown(Scripts::GoOn).await;
     Ok(())
 }
 

@@ -9,7 +9,7 @@
 
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rsqlflow_config::job::JobRequest;
@@ -19,7 +19,6 @@ pub(crate) use writer::{JournalError, Need};
 
 use crate::logs::mark::{LogMark, Sending};
 use crate::outcome::{AttemptEnd, Outcome};
-use crate::process::ProcessMark;
 use writer::Writer;
 
 const SCHEMA: &str = "
@@ -41,9 +40,6 @@ create index if not exists unsettled on jobs (job_id) where settled_at is null;
 create table if not exists attempts (
     job_id text not null,
     attempt integer not null,
-    pid integer not null,
-    start_ticks integer not null,
-    boot_id text not null,
     started_at text not null,
     ended text,
     log_position integer not null default 0,
@@ -52,8 +48,24 @@ create table if not exists attempts (
     log_sending_at integer,
     primary key (job_id, attempt)
 ) without rowid;
-pragma user_version = 1;
 ";
+
+/// Version of the schema. A journal of an earlier one does not exist; one of a later is not touched.
+const VERSION: u32 = 1;
+
+/// Moves a journal aside, with the files that belong to it; answers its new name.
+pub(crate) fn move_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let at = chrono::Utc::now().format("%Y%m%dT%H%M%S%3f");
+    let renamed = |suffix: &str| PathBuf::from(format!("{}.corrupt-{at}{suffix}", path.display()));
+    for suffix in ["-wal", "-shm"] {
+        match std::fs::rename(format!("{}{suffix}", path.display()), renamed(suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::rename(path, renamed(""))?;
+    Ok(renamed(""))
+}
 
 /// One thing that is told about an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +95,6 @@ pub(crate) struct StoredJob {
 #[derive(Debug, Clone)]
 pub(crate) struct StoredAttempt {
     pub attempt: u32,
-    pub process: ProcessMark,
     pub started_at: String,
     pub ended: Option<AttemptEnd>,
     pub log: LogMark,
@@ -106,7 +117,16 @@ impl Journal {
         // Tokens that are forgotten are overwritten.
         connection.pragma_update(None, "secure_delete", true)?;
         connection.set_prepared_statement_cache_capacity(32);
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version > VERSION {
+            return Err(JournalError::Newer { found: version, known: VERSION });
+        }
+        let checked: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        if checked != "ok" {
+            return Err(JournalError::Corrupt(checked));
+        }
         connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
         Ok(Self { writer: Writer::start(connection)? })
     }
 
@@ -141,22 +161,26 @@ impl Journal {
     }
 
     /// Relaxed, not waited for.
-    pub(crate) fn started(&self, job_id: &str, attempt: u32, process: ProcessMark, at: String) {
+    pub(crate) fn started(&self, job_id: &str, attempt: u32, at: String) {
         let job_id = job_id.to_owned();
         self.writer.tell(move |tx| {
             tx.prepare_cached(
-                "insert or replace into attempts (job_id, attempt, pid, start_ticks, boot_id, started_at) \
-                 values (?1, ?2, ?3, ?4, ?5, ?6)",
+                "insert or replace into attempts (job_id, attempt, started_at) values (?1, ?2, ?3)",
             )?
-            .execute(params![
-                job_id,
-                attempt,
-                process.pid,
-                process.start_ticks,
-                process.boot_id,
-                at
-            ])
+            .execute(params![job_id, attempt, at])
         });
+    }
+
+    /// Durable: the job belongs to this boot of the host from now on.
+    pub(crate) async fn booted(&self, job_id: &str, boot_id: String) -> Result<(), JournalError> {
+        let job_id = job_id.to_owned();
+        self.writer
+            .write(Need::Durable, move |tx| {
+                tx.prepare_cached("update jobs set boot_id = ?2 where job_id = ?1")?
+                    .execute(params![job_id, boot_id])?;
+                Ok(())
+            })
+            .await
     }
 
     /// Relaxed, not waited for.
@@ -202,10 +226,10 @@ impl Journal {
         self.writer.tell(move |tx| write_mark(tx, &job_id, attempt, mark));
     }
 
-    /// Relaxed, not waited for. With the last entry the job is settled and its request forgotten.
-    pub(crate) fn acknowledged(&self, job_id: &str, entry: Entry) {
+    /// Relaxed. With the last entry the job is settled and its request forgotten.
+    pub(crate) async fn acknowledged(&self, job_id: &str, entry: Entry) -> Result<(), JournalError> {
         let job_id = job_id.to_owned();
-        self.writer.tell(move |tx| {
+        let write = self.writer.write(Need::Relaxed, move |tx| {
             tx.prepare_cached(
                 "update jobs set callback_done = callback_done or ?2, audit_done = audit_done or ?3, \
                  logs_done = logs_done or ?4 where job_id = ?1",
@@ -220,8 +244,10 @@ impl Journal {
                 "update jobs set settled_at = ?2, request = null \
                  where job_id = ?1 and callback_done and audit_done and logs_done",
             )?
-            .execute(params![job_id, rsqlflow_config::time::now()])
+            .execute(params![job_id, rsqlflow_config::time::now()])?;
+            Ok(())
         });
+        write.await
     }
 
     /// Answers once everything told so far is written.
@@ -289,21 +315,20 @@ fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut attempts = tx.prepare(
-        "select attempt, pid, start_ticks, boot_id, started_at, ended, log_position, log_last_at, \
-         log_sending_to, log_sending_at from attempts where job_id = ?1 order by attempt",
+        "select attempt, started_at, ended, log_position, log_last_at, log_sending_to, log_sending_at from attempts \
+         where job_id = ?1 order by attempt",
     )?;
     for job in &mut jobs {
         job.attempts = attempts
             .query_map([&job.job_id], |row| {
                 Ok(StoredAttempt {
                     attempt: row.get(0)?,
-                    process: ProcessMark { pid: row.get(1)?, start_ticks: row.get(2)?, boot_id: row.get(3)? },
-                    started_at: row.get(4)?,
-                    ended: row.get::<_, Option<String>>(5)?.map(|text| parse(5, &text)).transpose()?,
+                    started_at: row.get(1)?,
+                    ended: row.get::<_, Option<String>>(2)?.map(|text| parse(2, &text)).transpose()?,
                     log: LogMark {
-                        position: row.get(6)?,
-                        last_at: row.get(7)?,
-                        sending: match (row.get(8)?, row.get(9)?) {
+                        position: row.get(3)?,
+                        last_at: row.get(4)?,
+                        sending: match (row.get(5)?, row.get(6)?) {
                             (Some(to), Some(at)) => Some(Sending { to, at }),
                             _ => None,
                         },

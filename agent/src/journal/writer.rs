@@ -17,12 +17,30 @@ pub(crate) enum JournalError {
     Io(#[from] std::io::Error),
     #[error("the journal's database failed")]
     Sqlite(#[from] rusqlite::Error),
+    #[error(
+        "it was written by a newer version of the agent (schema {found}, this one knows {known}): install that version"
+    )]
+    Newer { found: u32, known: u32 },
+    #[error("the journal's database is corrupt: {0}")]
+    Corrupt(String),
     #[error("the journal could not commit: {0}")]
     Commit(String),
     #[error("the journal is closed")]
     Closed,
     #[error("a job cannot be written as JSON")]
     Encoding(#[source] serde_json::Error),
+}
+
+impl JournalError {
+    /// Whether the file is not a sound database, whatever was asked of it.
+    pub(crate) fn is_corruption(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Corrupt(_) => true,
+            Self::Sqlite(error) => matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)),
+            _ => false,
+        }
+    }
 }
 
 /// How safe a write must be before it is answered.

@@ -84,7 +84,13 @@ async fn a_killed_daemon_s_jobs_are_known_to_the_next() {
     let world = World::stopped();
     let seen = world.dir.path().join("pids");
     world.script("quick.sh", "exit 3");
-    world.script("slow.sh", &format!("echo $$ > {0}.new; mv {0}.new {0}; sleep 1000", seen.display()));
+    world.script(
+        "slow.sh",
+        &format!(
+            "echo $$ > {0}.new; mv {0}.new {0}; while ! [ -e {0}.go ]; do sleep 0.01; done",
+            seen.display()
+        ),
+    );
     let mut daemon = serve(&world).await;
     for script in ["quick.sh", "slow.sh"] {
         let mut request = world.request(script);
@@ -103,6 +109,8 @@ async fn a_killed_daemon_s_jobs_are_known_to_the_next() {
     assert!(is_alive(slow), "scripts do not die with the daemon");
 
     let mut daemon = serve(&world).await;
+    assert!(is_alive(slow), "nor with the next one's start");
+    std::fs::write(seen.with_extension("go"), "").unwrap();
     until("both jobs to be reported", || {
         let jobs = jobs(&world);
         let jobs = jobs.as_array().unwrap();

@@ -135,7 +135,7 @@ async fn stopping_the_agent_ends_and_reports_its_scripts() {
     let seen = stubborn(&world);
     world.submit(&world.request("job.sh")).await;
     let pids = pids(&seen, 3).await;
-    world.shutdown().await;
+    world.shutdown_all().await;
     assert!(!pids.into_iter().any(is_alive));
     let Told::Failure(error, _) = world.told().await else { panic!("succeeded") };
     assert_eq!(error, "Rsql.HostLost");

@@ -1,7 +1,7 @@
 //! What a new agent makes of what an old one left.
 
 use crate::fake_aws::Answer;
-use crate::world::{Told, World, is_alive, pids, told};
+use crate::world::{Told, World, is_alive, pids, told, until};
 
 #[tokio::test]
 async fn an_outcome_that_was_not_reported_is_reported_by_the_next_agent() {
@@ -36,28 +36,118 @@ async fn an_outcome_that_was_not_reported_is_reported_by_the_next_agent() {
     assert!(world.agent().jobs().await.is_empty());
 }
 
-#[tokio::test]
-async fn a_script_that_outlived_its_agent_is_ended_and_its_host_counts_as_lost() {
-    let mut world = World::new().await;
-    let seen = world.dir.path().join("pids");
+/// A script that runs until it is let go, then exits with 7; answers its pids and the file that lets it go.
+fn patient(world: &World) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (seen, go) = (world.dir.path().join("pids"), world.dir.path().join("go"));
     world.script(
         "job.sh",
         &format!(
-            "echo before\nsleep 1000 & echo $! > {0}.new; echo $$ >> {0}.new; mv {0}.new {0}; wait",
-            seen.display()
+            "echo before\necho $$ > {0}.new; mv {0}.new {0}\nwhile ! [ -e {1} ]; do sleep 0.01; done\n\
+             echo after; exit 7",
+            seen.display(),
+            go.display()
         ),
     );
+    (seen, go)
+}
+
+#[tokio::test]
+async fn a_script_outlives_its_agents_and_the_last_one_tells_its_true_end() {
+    let mut world = World::new().await;
+    let (seen, go) = patient(&world);
     world.submit(&world.request("job.sh")).await;
-    let pids = pids(&seen, 2).await;
+    let pid = pids(&seen, 1).await[0];
+    for _ in 0..3 {
+        world.kill();
+        world.start().await;
+        world.shutdown().await;
+        world.start().await;
+    }
+    assert!(is_alive(pid) && told(&world.aws).is_empty());
+    std::fs::write(go, "").unwrap();
+    let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+    assert_eq!((error.as_str(), failure.exit_code, failure.attempt), ("Rsql.ExitCode", Some(7), 1));
+    world.settled().await;
+    assert_eq!(world.events(), ["before", "after"]);
+    assert_eq!(told(&world.aws).len(), 1);
+}
+
+#[tokio::test]
+async fn a_script_that_ended_while_no_agent_was_there_is_told_as_it_ended() {
+    let mut world = World::new().await;
+    let (seen, go) = patient(&world);
+    world.submit(&world.request("job.sh")).await;
+    let pid = pids(&seen, 1).await[0];
     world.kill();
-    assert!(pids.iter().copied().all(is_alive));
+    std::fs::write(go, "").unwrap();
+    until("the script's end", || (!is_alive(pid)).then_some(())).await;
     world.start().await;
     let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
-    assert_eq!((error.as_str(), failure.attempt), ("Rsql.HostLost", 1));
-    assert!(!pids.into_iter().any(is_alive));
+    assert_eq!((error.as_str(), failure.exit_code), ("Rsql.ExitCode", Some(7)));
+}
+
+#[tokio::test]
+async fn where_the_supervisor_is_killed_nothing_of_the_script_is_left() {
+    for with_agent in [true, false] {
+        let mut world = World::new().await;
+        let seen = world.dir.path().join("pids");
+        world.script(
+            "job.sh",
+            &format!(
+                "sleep 1000 & setsid sleep 1001 & echo $! > {0}.new; echo $$ >> {0}.new; echo $PPID >> {0}.new\n\
+                 mv {0}.new {0}; wait",
+                seen.display()
+            ),
+        );
+        world.submit(&world.request("job.sh")).await;
+        let mut pids = pids(&seen, 3).await;
+        if !with_agent {
+            world.kill();
+        }
+        let supervisor = i32::try_from(pids.pop().unwrap()).unwrap();
+        let supervisor = rustix::process::Pid::from_raw(supervisor).unwrap();
+        rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+        if !with_agent {
+            world.start().await;
+        }
+        let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+        assert_eq!((error.as_str(), failure.attempt), ("Rsql.HostLost", 1));
+        assert!(failure.message.contains("supervisor"), "{}", failure.message);
+        assert!(!pids.into_iter().any(is_alive));
+    }
+}
+
+#[tokio::test]
+async fn a_corrupt_journal_is_moved_aside_and_its_jobs_are_adopted() {
+    let mut world = World::new().await;
+    let (seen, go) = patient(&world);
+    world.submit(&world.request("job.sh")).await;
+    pids(&seen, 1).await;
+    world.kill();
+    let journal = world.config.data_dir.join("journal.db");
+    std::fs::write(&journal, "not a database, for whatever reason".repeat(100)).unwrap();
+    std::fs::write(journal.with_extension("db-wal"), "").unwrap();
+    world.start().await;
+    std::fs::write(go, "").unwrap();
+    let Told::Failure(_, failure) = world.told().await else { panic!("succeeded") };
+    assert_eq!((failure.exit_code, failure.attempt), (Some(7), 1));
+    let kept = std::fs::read_dir(&world.config.data_dir).unwrap();
+    let kept = kept.filter(|file| {
+        file.as_ref().unwrap().file_name().to_string_lossy().starts_with("journal.db.corrupt-")
+    });
+    assert!(kept.count() >= 1);
     world.settled().await;
-    assert_eq!(world.events().last().map(String::as_str), Some("before"));
-    assert_eq!(told(&world.aws).len(), 1);
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_version_is_not_touched() {
+    let mut world = World::new().await;
+    world.shutdown().await;
+    let journal = world.config.data_dir.join("journal.db");
+    rusqlite::Connection::open(&journal).unwrap().execute_batch("pragma user_version = 99").unwrap();
+    let error = rsqlflow_agent::Agent::start(world.config.clone(), &world.aws.clients()).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("newer version") && source.contains("99"), "{source}");
 }
 
 #[tokio::test]
@@ -117,8 +207,8 @@ async fn nothing_that_was_accepted_before_a_reboot_runs_after_it() {
     // What a power cut may leave: the acceptance, which was flushed, and nothing of what came after it.
     let journal = rusqlite::Connection::open(world.config.data_dir.join("journal.db")).unwrap();
     journal.execute_batch("update jobs set boot_id = 'another'; delete from attempts").unwrap();
-    for file in std::fs::read_dir(world.config.data_dir.join("jobs")).unwrap() {
-        std::fs::remove_file(file.unwrap().path()).unwrap();
+    for job in std::fs::read_dir(world.config.data_dir.join("jobs")).unwrap() {
+        std::fs::remove_dir_all(job.unwrap().path()).unwrap();
     }
     drop(journal);
     world.start().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rsqlflow_agent::{Accepted, Agent, AgentConfig};
+use rsqlflow_agent::{Accepted, Agent, AgentConfig, Scripts};
 use rsqlflow_config::job::{JobFailure, JobRequest, JobSuccess, VERSION};
 use serde_json::Value;
 
@@ -44,6 +44,7 @@ impl World {
             data_dir: dir.path().join("data"),
             socket: None,
             scripts_dir,
+            supervisor: env!("CARGO_BIN_EXE_rsqlflow-supervisor").into(),
             job_audit_table: "audit".into(),
             log_group: "/ops/logs".into(),
             grace: Duration::from_millis(300),
@@ -74,8 +75,14 @@ impl World {
         self.agent.as_ref().unwrap()
     }
 
+    /// Stops the agent as its service does: scripts go on.
     pub(crate) async fn shutdown(&mut self) {
-        self.agent.take().unwrap().shutdown().await;
+        self.agent.take().unwrap().shutdown(Scripts::GoOn).await;
+    }
+
+    /// Stops the agent and its scripts.
+    pub(crate) async fn shutdown_all(&mut self) {
+        self.agent.take().unwrap().shutdown(Scripts::End).await;
     }
 
     /// Writes a script; without a first line of its own it runs with `sh`.

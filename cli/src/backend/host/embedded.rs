@@ -1,6 +1,6 @@
 //! The agent in this process. It listens at its socket as well, for the scripts that ask it for credentials.
 
-use rsqlflow_agent::{Accepted, Agent, AgentConfig, Clients, StartError};
+use rsqlflow_agent::{Accepted, Agent, AgentConfig, Clients, Scripts, StartError};
 use tokio::sync::RwLock;
 
 pub(super) struct Embedded {
@@ -24,7 +24,8 @@ impl Embedded {
         // Commands that are being handed over hold the lock until they are on disk.
         let agent = self.agent.write().await.take();
         if let Some(agent) = agent {
-            agent.shutdown().await;
+            // Their warehouse is about to end as well.
+            agent.shutdown(Scripts::End).await;
         }
     }
 

@@ -1,0 +1,103 @@
+//! Which process is meant.
+//!
+//! A pid alone names nothing for long, so a process is remembered by its pid, its start time and the boot it belongs
+//! to.
+
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+/// A process of some boot of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessMark {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot.
+    pub start_ticks: u64,
+    /// Which boot.
+    pub boot_id: String,
+}
+
+impl ProcessMark {
+    /// The mark of a process that is there.
+    pub fn of(pid: u32) -> Self {
+        let start_ticks = stat(pid).map_or(0, |stat| stat.start_ticks);
+        Self { pid, start_ticks, boot_id: boot_id() }
+    }
+
+    /// Whether this very process is there, be it only as a zombie.
+    pub fn exists(&self) -> bool {
+        self.boot_id == boot_id() && stat(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks)
+    }
+
+    /// A descriptor of this very process, where it is there: becomes readable when it ends.
+    pub fn open(&self) -> Option<OwnedFd> {
+        let handle = pidfd_open(pid(self.pid)?, PidfdFlags::empty()).ok()?;
+        // Looked at after it was opened: from then on the pid is not anybody else's.
+        self.exists().then_some(handle)
+    }
+}
+
+/// Differs after every boot.
+pub fn boot_id() -> String {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID
+        .get_or_init(|| {
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .map_or_else(|_| "unknown".into(), |id| id.trim().to_owned())
+        })
+        .clone()
+}
+
+/// A number as a process id.
+pub(crate) fn pid(number: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(number).ok()?)
+}
+
+/// What `/proc` says about a process.
+pub(crate) struct Stat {
+    pub(crate) state: char,
+    pub(crate) parent: u32,
+    pub(crate) group: u32,
+    pub(crate) start_ticks: u64,
+}
+
+impl Stat {
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>; the name in parentheses may hold anything.
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = text.iter().rposition(|byte| *byte == b')')? + 1;
+    let mut fields = std::str::from_utf8(&text[after_name..]).ok()?.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let start_ticks = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, parent, group, start_ticks })
+}
+
+/// Every process id of the host.
+pub(crate) fn all() -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_names_one_process() {
+        let mark = ProcessMark::of(std::process::id());
+        assert!(mark.start_ticks > 0 && mark.exists());
+        assert!(mark.open().is_some());
+        assert!(!ProcessMark { start_ticks: mark.start_ticks + 1, ..mark.clone() }.exists());
+        assert!(ProcessMark { boot_id: "another".into(), ..mark }.open().is_none());
+    }
+}
