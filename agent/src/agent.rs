@@ -161,7 +161,8 @@ impl Agent {
     /// # Errors
     /// [`SubmitError`], when it is no job request, or cannot be kept.
     pub async fn submit(&self, word: &str, ssm_command_id: Option<String>) -> Result<Accepted, SubmitError> {
-        self.handle().submit(word, ssm_command_id).await
+        let answer = self.handle().submit(word, ssm_command_id).await;
+        answer.inspect_err(|error| self.context.metrics.job_refused(error.reason()))
     }
 
     /// The jobs that are not settled: accepted, running, or not yet reported to everyone.

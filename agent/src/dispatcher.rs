@@ -71,6 +71,19 @@ pub enum SubmitError {
     Journal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl SubmitError {
+    /// In one word, for the metrics.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "invalid",
+            Self::Stopping => "stopping",
+            Self::Drained => "drained",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Journal(_) => "journal",
+        }
+    }
+}
+
 /// Why a job was not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum KillError {
@@ -277,20 +290,17 @@ impl Handle {
     }
 
     /// Ends a job: its id, the beginning of its id, or RUN/JOB.
-    #[expect(dead_code, reason = "the socket does not ask for it yet")]
     pub(crate) async fn kill(&self, job: &str) -> Result<JobInfo, KillError> {
         let unknown = || KillError::Unknown(job.into());
         self.ask(|reply| Message::Kill { job: job.into(), reply }).await.unwrap_or_else(|| Err(unknown()))
     }
 
     /// Takes no jobs any more, or again. Answers once that is on disk.
-    #[expect(dead_code, reason = "the socket does not ask for it yet")]
     pub(crate) async fn drain(&self, drained: bool) -> std::io::Result<()> {
         let gone = || Err(std::io::Error::other("the agent is stopping"));
         self.ask(|reply| Message::Drain { drained, reply }).await.unwrap_or_else(gone)
     }
 
-    #[expect(dead_code, reason = "the socket does not ask for it yet")]
     pub(crate) async fn overview(&self) -> Option<Overview> {
         self.ask(|reply| Message::Overview { reply }).await
     }
@@ -421,23 +431,32 @@ impl Dispatcher {
             Message::Launch { job, recovered } => self.launch(*job, recovered),
             Message::Started { job_id, attempt, at } => {
                 self.runs(&job_id, attempt);
+                self.context.metrics.attempt_started();
                 self.journal.started(&job_id, attempt, at);
             }
             Message::Adopted { job_id, attempt } => self.runs(&job_id, attempt),
             Message::AttemptEnded { job_id, attempt, end } => {
                 if let Some(known) = self.known.get_mut(&job_id) {
-                    known.info.state = "waiting".into();
+                    known.info.enter("waiting");
                 }
+                self.context.metrics.process_ended(end.reason());
                 self.journal.attempt_ended(&job_id, attempt, &end);
             }
             Message::Outcome { job_id, outcome, reply } => {
                 if let Some(known) = self.known.get_mut(&job_id) {
-                    known.info.state = "reporting".into();
+                    known.info.enter("reporting");
                 }
-                let journal = self.journal.clone();
+                let (journal, context) = (self.journal.clone(), Arc::clone(&self.context));
                 self.commits.spawn(async move {
+                    let written = journal.outcome(&job_id, &outcome).await;
+                    if written.is_ok() {
+                        context.metrics.job_ended(outcome.status());
+                        if outcome.attempt > 0 {
+                            context.metrics.process_ended(outcome.end.reason());
+                        }
+                    }
                     // Whoever waits for it may have been ended with the agent.
-                    let _ = reply.send(journal.outcome(&job_id, &outcome).await);
+                    let _ = reply.send(written);
                 });
             }
             Message::LogSending { job_id, attempt, mark, reply } => {
@@ -477,7 +496,7 @@ impl Dispatcher {
                 let _ = reply.send(Overview {
                     drained: self.drained,
                     running: count("running"),
-                    queued: count("accepted") + count("waiting"),
+                    queued: count("queued") + count("waiting"),
                     reporting: count("reporting"),
                     free_bytes: free_bytes(&self.context.config.data_dir).unwrap_or(u64::MAX),
                 });
@@ -490,7 +509,7 @@ impl Dispatcher {
     fn runs(&mut self, job_id: &str, attempt: u32) {
         if let Some(known) = self.known.get_mut(job_id) {
             known.info.attempt = attempt;
-            known.info.state = "running".into();
+            known.info.enter("running");
         }
     }
 
@@ -545,6 +564,7 @@ impl Dispatcher {
             let job_id = job.job_id.clone();
             let answer = match journal.accept(&job).await {
                 Ok(true) => {
+                    context.metrics.job_accepted();
                     context.dispatcher.launch(*job, false);
                     Ok(Accepted { job_id, duplicate: false })
                 }
@@ -616,7 +636,10 @@ impl Dispatcher {
             accepted_at: job.accepted_at.clone(),
             attempt: last.map_or(0, |last| last.attempt),
             pid: None,
-            state: if job.outcome.is_some() { "reporting" } else { "accepted" }.into(),
+            state: if job.outcome.is_some() { "reporting" } else { "queued" }.into(),
+            since: job.outcome.as_ref().map_or(&job.accepted_at, |outcome| &outcome.end.ended_at).clone(),
+            pool: job.request.pool.clone(),
+            waits_for: None,
         };
         let secret_id = job.request.secret_id.clone();
         let interrupt = watch::Sender::new(None);

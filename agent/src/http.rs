@@ -48,7 +48,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until it is aborted.
 pub(crate) async fn serve(listener: TcpListener, context: Arc<Context>, journal: Journal) {
-    let pages = Arc::new(Pages { context, journal, since: rsqlflow_config::time::now() });
+    let pages = Arc::new(Pages { context, journal });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut clients = tokio::task::JoinSet::new();
     loop {
@@ -75,7 +75,6 @@ pub(crate) async fn serve(listener: TcpListener, context: Arc<Context>, journal:
 struct Pages {
     context: Arc<Context>,
     journal: Journal,
-    since: String,
 }
 
 async fn connection(stream: TcpStream, pages: Arc<Pages>) -> hyper::Result<()> {
@@ -120,21 +119,27 @@ impl Pages {
 
     async fn health(&self) -> (StatusCode, &'static str, String) {
         let journal = tokio::time::timeout(PATIENCE, self.journal.settle());
-        let dispatcher = tokio::time::timeout(PATIENCE, self.context.dispatcher.jobs());
-        let (journal, dispatcher) = tokio::join!(journal, dispatcher);
-        let jobs = dispatcher.as_deref().unwrap_or_default();
-        let count = |states: &[&str]| jobs.iter().filter(|job| states.contains(&job.state.as_str())).count();
-        let trouble = match (&dispatcher, &journal) {
-            (Err(_), _) => Some("the dispatcher does not answer".to_owned()),
+        let overview = tokio::time::timeout(PATIENCE, self.context.dispatcher.overview());
+        let (journal, overview) = tokio::join!(journal, overview);
+        let overview = overview.ok().flatten();
+        let trouble = match (&overview, journal) {
+            (None, _) => Some("the dispatcher does not answer".to_owned()),
             (_, Err(_)) => Some("the journal does not answer".to_owned()),
             (_, Ok(Err(error))) => Some(error.to_string()),
-            (Ok(_), Ok(Ok(()))) => None,
+            (Some(_), Ok(Ok(()))) => None,
+        };
+        let full = overview.as_ref().is_some_and(|all| all.free_bytes < self.context.config.min_free_bytes);
+        let status = match &overview {
+            _ if trouble.is_some() => "failed",
+            _ if full => "disk_full",
+            Some(overview) if overview.drained => "draining",
+            _ => "ok",
         };
         let mut body = serde_json::json!({
-            "status": if trouble.is_some() { "failed" } else { "ok" },
-            "running": count(&["running"]),
-            "queued": count(&["accepted", "queued"]),
-            "since": self.since,
+            "status": status,
+            "running": overview.as_ref().map(|all| all.running),
+            "queued": overview.as_ref().map(|all| all.queued),
+            "since": self.context.metrics.since(),
         });
         let status = match trouble {
             Some(trouble) => {

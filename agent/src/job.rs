@@ -353,6 +353,7 @@ impl Run {
         self.record(outcome.attempt, Some(&outcome));
         let callback = async {
             if !self.job.callback_done {
+                let _waits = self.context.metrics.waits("callback");
                 let answer = callback::report(&self.context.clients.sfn, &self.job.request, &outcome).await;
                 self.context.metrics.callback(answer);
                 heart.abort_all();
@@ -361,12 +362,14 @@ impl Run {
         };
         let audit = async {
             if !self.job.audit_done {
+                let _waits = self.context.metrics.waits("audit");
                 while self.writers.join_next().await.is_some() {}
                 note(&self.context, &job_id, Entry::Audit).await;
             }
         };
         let logs = async {
             if !self.job.logs_done {
+                let _waits = self.context.metrics.waits("logs");
                 while self.shippers.join_next().await.is_some() {}
                 note(&self.context, &job_id, Entry::Logs).await;
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use command::{Cli, Command, Failure, jobs, serve, submit};
+use command::{Cli, Command, Failure, doctor, drain, jobs, kill, serve, submit};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -21,6 +21,11 @@ fn main() -> ExitCode {
         }
         Command::Credentials { secret_id } => submit::credentials(&cli, secret_id),
         Command::Jobs { json } => jobs::jobs(&cli, *json),
+        Command::Kill { jobs, yes } => kill::kill(&cli, jobs, *yes),
+        Command::Drain { wait } => drain::drain(&cli, *wait),
+        Command::Undrain => drain::undrain(&cli),
+        Command::Doctor { json } => doctor::doctor(&cli, *json),
+        Command::Completions { shell } => command::completions(*shell),
     };
     let (code, message) = match result {
         Ok(()) => return ExitCode::SUCCESS,

@@ -68,7 +68,7 @@ pub struct Snapshot<'a> {
 }
 
 /// The states that jobs are in; what a newer dispatcher calls otherwise counts as `other`.
-const STATES: [&str; 6] = ["accepted", "queued", "running", "waiting", "reporting", "other"];
+const STATES: [&str; 5] = ["queued", "running", "waiting", "reporting", "other"];
 
 /// How Step Functions may answer a callback.
 const ANSWERS: [&str; 3] = ["accepted", "gone", "refused"];
@@ -78,6 +78,7 @@ const ENTRIES: [&str; 3] = ["callback", "audit", "logs"];
 
 /// The counters of one agent.
 pub struct Metrics {
+    since: String,
     registry: Registry,
     accepted: Counter,
     refused: Counters,
@@ -153,6 +154,7 @@ impl Default for Metrics {
         let jobs = gauges("jobs", "Jobs that are not settled, by state", "state", &STATES);
         let outbox = gauges("outbox_waiting", "What is still to be told, by to whom", "entry", &ENTRIES);
         Self {
+            since: rsqlflow_config::time::now(),
             registry,
             accepted,
             refused,
@@ -173,6 +175,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// When counting began.
+    pub fn since(&self) -> &str {
+        &self.since
+    }
+
     /// A job was taken; not called for one that was known.
     pub fn job_accepted(&self) {
         self.accepted.inc();

@@ -29,6 +29,27 @@ impl AttemptEnd {
     }
 }
 
+impl AttemptEnd {
+    /// What ended it, in one word, for the metrics.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self.error {
+            None | Some(JobError::ExitCode) => "exited",
+            Some(JobError::Signal) => "signal",
+            Some(JobError::TimedOut) => "timed_out",
+            Some(JobError::Stalled) => "stalled",
+            Some(JobError::Cancelled) => "cancelled",
+            Some(JobError::Killed) => "killed",
+            Some(JobError::HostLost) => "host_lost",
+            Some(
+                JobError::ScriptNotFound
+                | JobError::NotStarted
+                | JobError::InvalidRequest
+                | JobError::HostUnavailable,
+            ) => "not_started",
+        }
+    }
+}
+
 /// How a job ended: what is on disk before anyone is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {

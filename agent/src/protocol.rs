@@ -23,6 +23,18 @@ pub enum Request {
     },
     /// List the jobs that are not settled.
     Jobs {},
+    /// End a job's processes, and the job with them.
+    Kill {
+        /// Its id, the beginning of its id where that is enough, or RUN/JOB.
+        job: String,
+    },
+    /// Take no more jobs, or take them again.
+    Drain {
+        /// Which of the two.
+        drained: bool,
+    },
+    /// Tell how the agent is.
+    Status {},
 }
 
 /// What the agent answers.
@@ -35,6 +47,10 @@ pub enum Reply {
     Credentials(Credentials),
     /// The jobs that are not settled.
     Jobs(Vec<JobInfo>),
+    /// The job is being ended; as it was when that was asked for.
+    Killing(JobInfo),
+    /// How the agent is; also the answer to a drain.
+    Status(AgentStatus),
     /// No, and why.
     Refused {
         /// For people.
@@ -66,8 +82,55 @@ pub struct JobInfo {
     pub attempt: u32,
     /// Process id of the attempt that runs.
     pub pid: Option<u32>,
-    /// `accepted`, `running`, `waiting` (for its next attempt) or `reporting`.
+    /// `queued` (for its first attempt), `running`, `waiting` (for its next attempt) or `reporting`.
     pub state: String,
+    /// Since when it is in that state.
+    #[serde(default)]
+    pub since: String,
+    /// The resource pool it takes a place in.
+    #[serde(default)]
+    pub pool: Option<String>,
+    /// What a job that does not run waits for, for people.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+}
+
+impl JobInfo {
+    /// Notes that the job comes into a state.
+    pub(crate) fn enter(&mut self, state: &str) {
+        if self.state != state {
+            self.state = state.into();
+            self.since = rsqlflow_config::time::now();
+            self.waits_for = None;
+        }
+    }
+}
+
+/// How an agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// The version that runs.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub since: String,
+    /// Whether it takes no jobs, as an operator asked.
+    pub drained: bool,
+    /// Jobs whose script runs.
+    pub running: usize,
+    /// Jobs that wait for their turn or their next attempt.
+    pub queued: usize,
+    /// Jobs that have ended and are being reported.
+    pub reporting: usize,
+    /// Most jobs that run at once; 0 for no limit.
+    pub max_running_jobs: usize,
+    /// Bytes that are free where its data is.
+    pub free_bytes: u64,
+    /// Bytes that must be free for a job to be taken.
+    pub min_free_bytes: u64,
+    /// Below it every script gets a control group of its own; none where the host lets it have none.
+    pub cgroup: Option<String>,
 }
 
 /// How to reach the warehouse.

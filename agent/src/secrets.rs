@@ -152,6 +152,11 @@ fn parse(id: &str, text: &str) -> Result<Credentials, SecretError> {
     })
 }
 
+/// What is wrong with a secret's text; never the text itself.
+pub fn secret_problem(id: &str, text: &str) -> Option<String> {
+    parse(id, text).err().map(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::context::Context;
 use crate::dispatcher::SubmitError;
-use crate::protocol::{LINE_MAX, Reply, Request};
+use crate::protocol::{AgentStatus, LINE_MAX, Reply, Request};
 
 /// The socket's name in the data directory.
 pub const FILE_NAME: &str = "agent.sock";
@@ -124,7 +124,10 @@ async fn answer(line: &str, context: &Context) -> Option<Reply> {
             match context.dispatcher.submit(&request, ssm_command_id).await {
                 Ok(accepted) => Reply::Accepted(accepted),
                 Err(SubmitError::Stopping) => return None,
-                Err(error) => refused(&sources(&error)),
+                Err(error) => {
+                    context.metrics.job_refused(error.reason());
+                    refused(&sources(&error))
+                }
             }
         }
         Request::Credentials { secret_id } => {
@@ -139,6 +142,34 @@ async fn answer(line: &str, context: &Context) -> Option<Reply> {
             }
         }
         Request::Jobs {} => Reply::Jobs(context.dispatcher.jobs().await),
+        Request::Kill { job } => match context.dispatcher.kill(&job).await {
+            Ok(job) => Reply::Killing(job),
+            Err(error) => refused(&sources(&error)),
+        },
+        Request::Drain { drained } => match context.dispatcher.drain(drained).await {
+            Ok(()) => status(context).await,
+            Err(error) => refused(&format!("the host cannot be drained or undrained: {error}")),
+        },
+        Request::Status {} => status(context).await,
+    })
+}
+
+async fn status(context: &Context) -> Reply {
+    let Some(overview) = context.dispatcher.overview().await else {
+        return refused("the agent is stopping");
+    };
+    Reply::Status(AgentStatus {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        since: context.metrics.since().into(),
+        drained: overview.drained,
+        running: overview.running,
+        queued: overview.queued,
+        reporting: overview.reporting,
+        max_running_jobs: context.config.max_running_jobs,
+        free_bytes: overview.free_bytes,
+        min_free_bytes: context.config.min_free_bytes,
+        cgroup: context.cgroup.as_ref().map(|path| path.display().to_string()),
     })
 }
 

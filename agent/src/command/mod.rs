@@ -2,7 +2,10 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+pub(crate) mod doctor;
+pub(crate) mod drain;
 pub(crate) mod jobs;
+pub(crate) mod kill;
 mod log;
 pub(crate) mod serve;
 pub(crate) mod submit;
@@ -11,14 +14,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use rsqlflow_agent::protocol::{Reply, Request};
 use rsqlflow_agent::{SOCKET_FILE_NAME, client};
 use rsqlflow_config::settings::Settings;
 
 /// The daemon on the host that runs scripts.
 #[derive(Parser)]
-#[command(name = "rsqlflow-agent", version, after_help = EXIT_CODES)]
+#[command(name = "rsqlflow-agent", version, after_help = ALL_HELP, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -33,7 +36,54 @@ pub(crate) struct Cli {
     pub(crate) socket: Option<PathBuf>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused, 2 wrong usage or settings, 3 no agent reached.";
+const ALL_HELP: &str = "\
+At three in the morning:
+  rsqlflow-agent doctor                 what is wrong, and what to do about it
+  rsqlflow-agent jobs                   what runs, waits and is being reported
+  rsqlflow-agent kill nightly-7/load    end a job and all it started
+  rsqlflow-agent drain --wait           finish what runs, take nothing new
+
+Exit codes:
+  0  done
+  1  refused: no such job, not a job request, a drained host, a check that failed
+  2  wrong usage or settings
+  3  no agent was reached, or it could not start";
+
+const SUBMIT_EXAMPLES: &str = "\
+Examples:
+  rsqlflow-agent submit < request            a request in a file
+  RSQLFLOW_REQUEST=... rsqlflow-agent submit as the Systems Manager document does";
+
+const JOBS_EXAMPLES: &str = "\
+Examples:
+  rsqlflow-agent jobs
+  rsqlflow-agent jobs --json | jq -r '.[] | select(.state == \"running\") | .pid'
+
+States: queued (for its first attempt), running, waiting (for its next attempt), reporting (it has ended, and Step \
+Functions, the audit table or the logs have not taken that yet).";
+
+const KILL_EXAMPLES: &str = "\
+Examples:
+  rsqlflow-agent kill nightly-7/load_orders      the job load_orders of run nightly-7
+  rsqlflow-agent kill 3fa2                       the only job whose id begins so
+  rsqlflow-agent kill --yes 3fa2 91bc            both, without being asked";
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  rsqlflow-agent drain --wait && systemctl reboot
+  rsqlflow-agent undrain";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  sudo -u rsqlflow rsqlflow-agent doctor     as the agent sees it
+  rsqlflow-agent doctor --json | jq -r '.checks[] | select(.level == \"fail\") | .message'
+
+It changes nothing: what it asks of AWS is refused by design (a token that does not exist, a condition that does not \
+hold). Exit code 1 when a check fails; a warning is no failure.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Example:
+  rsqlflow-agent completions bash > /etc/bash_completion.d/rsqlflow-agent";
 
 /// Where the agent keeps its data when nothing says otherwise.
 const DEFAULT_DATA_DIR: &str = "/var/lib/rsqlflow-agent";
@@ -44,6 +94,7 @@ pub(crate) enum Command {
     Serve,
     /// Hand a job request to the agent. The request is read from standard input, or from the environment variable
     /// RSQLFLOW_REQUEST: it holds a secret and must not be an argument.
+    #[command(after_help = SUBMIT_EXAMPLES)]
     Submit {
         /// Id of the Systems Manager command that brought the request.
         #[arg(long, value_name = "ID", env = "RSQLFLOW_SSM_COMMAND_ID")]
@@ -62,10 +113,44 @@ pub(crate) enum Command {
         secret_id: String,
     },
     /// List the jobs that are not settled.
+    #[command(after_help = JOBS_EXAMPLES)]
     Jobs {
+        /// As JSON: a list of objects, none of whose members ever changes its meaning.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End jobs: TERM to every process of theirs, then KILL. Step Functions is told Rsql.Killed, and no
+    /// further attempt is made.
+    #[command(after_help = KILL_EXAMPLES)]
+    Kill {
+        /// Id of a job, the beginning of one, or RUN/JOB.
+        #[arg(required = true, value_name = "JOB")]
+        jobs: Vec<String>,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Take no more jobs and finish those that are there. Lasts through restarts, until `undrain`.
+    #[command(after_help = DRAIN_EXAMPLES)]
+    Drain {
+        /// Return once the last job is done and reported.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Take jobs again after `drain`.
+    Undrain,
+    /// Look at everything that jobs on this host need, and tell what to do where something is wrong.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Print a shell's completions.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
     },
 }
 
@@ -125,4 +210,15 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
         .map_err(Failure::Unreached)
+}
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rsqlflow-agent", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// A line for people. That nobody reads it is no reason to stop.
+pub(crate) fn tell(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
 }

@@ -70,7 +70,7 @@ fn warn_without_scripts(scripts_dir: &Path) {
     }
 }
 
-pub(crate) async fn aws(settings: &Settings) -> aws_config::SdkConfig {
+pub(in crate::command) async fn aws(settings: &Settings) -> aws_config::SdkConfig {
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();

@@ -22,6 +22,8 @@ use rsqlflow_config::names;
 
 pub(crate) use problem::ScriptProblem;
 
+use crate::config::AgentConfig;
+
 use elf::ElfProblem;
 use first_line::{FIRST_LINE_MAX, Interpreter};
 use modes::Trusted;
@@ -41,6 +43,17 @@ pub(crate) struct Places<'a> {
     pub path: &'a str,
     /// Whether scripts that others can change are refused.
     pub strict_modes: bool,
+}
+
+impl<'a> Places<'a> {
+    pub(crate) fn of(config: &'a AgentConfig, lib_dir: &'a Path) -> Self {
+        Self {
+            scripts_dir: &config.scripts_dir,
+            lib_dir,
+            path: &config.path,
+            strict_modes: config.strict_modes,
+        }
+    }
 }
 
 /// Checks the script and says how it is run.
@@ -69,6 +82,27 @@ pub(crate) fn resolve(request: &JobRequest, places: &Places<'_>) -> Result<Launc
                 .collect(),
         },
     })
+}
+
+/// Why a script would not be started now; `None` where it would.
+pub fn script_problem(config: &AgentConfig, script: &str) -> Option<String> {
+    look(script, &Places::of(config, Path::new(""))).err().map(|problem| problem.to_string())
+}
+
+/// Why no script at all would be started.
+pub fn scripts_dir_problem(config: &AgentConfig) -> Option<String> {
+    let path = config.scripts_dir.clone();
+    let directory = match path.canonicalize() {
+        Ok(directory) => directory,
+        Err(error) => {
+            return Some(ScriptProblem::NoDirectory { path, reason: error.to_string() }.to_string());
+        }
+    };
+    if !directory.is_dir() {
+        return Some(format!("{} is no directory", path.display()));
+    }
+    let modes = Trusted::own().check_above(&directory).err().filter(|_| config.strict_modes);
+    modes.map(|problem| format!("{problem} (agent.strict_modes)"))
 }
 
 /// A script that can be started.

@@ -1,0 +1,179 @@
+//! `doctor`: everything that jobs on this host need, each in one line, and what to do where something is wrong.
+//!
+//! It looks from where it is started: as the user and with the environment of whoever types it, which it says where
+//! that is not the agent's. It changes nothing and takes ten seconds at most, since all that can hang has a limit and
+//! the checks run side by side.
+
+mod aws;
+mod clock;
+mod files;
+mod host;
+mod scripts;
+mod services;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rsqlflow_agent::AgentConfig;
+use rsqlflow_config::settings::Settings;
+use serde::Serialize;
+
+use super::{Cli, Failure, data_dir, load_settings, print};
+
+/// Longest wait for what is on this host.
+const LOCAL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How it stands with something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// As it should be.
+    Ok,
+    /// Jobs run, but somebody should look at it.
+    Warn,
+    /// Jobs do not run, or not for long.
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Check {
+    check: &'static str,
+    level: Level,
+    message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// How long the answer took, where a service was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    milliseconds: Option<u128>,
+}
+
+impl Check {
+    fn new(check: &'static str, level: Level, message: impl Into<String>, hint: Option<String>) -> Self {
+        Self { check, level, message: message.into(), hint, milliseconds: None }
+    }
+
+    fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self::new(check, Level::Ok, message, None)
+    }
+
+    fn warn(check: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(check, Level::Warn, message, Some(hint.into()))
+    }
+
+    fn fail(check: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(check, Level::Fail, message, Some(hint.into()))
+    }
+}
+
+/// Where to look.
+struct Site {
+    settings: Settings,
+    config: AgentConfig,
+    /// Whether somebody other than the settings says where AWS is.
+    endpoint: Option<String>,
+}
+
+pub(crate) fn doctor(cli: &Cli, json: bool) -> Result<(), Failure> {
+    let checks = match load_settings(cli) {
+        Ok(settings) => {
+            let mut config = AgentConfig::from_settings(&settings, data_dir(cli, &settings));
+            config.socket.clone_from(&cli.socket);
+            let endpoint = std::env::var("AWS_ENDPOINT_URL").ok().filter(|told| !told.is_empty());
+            examine(Site { settings, config, endpoint })?
+        }
+        Err(Failure::Usage(error)) => {
+            let file = "correct the settings file; `rsqlflow config defaults` prints one with every setting";
+            vec![Check::fail("settings", format!("{error:#}"), file)]
+        }
+        Err(other) => return Err(other),
+    };
+    let failed = checks.iter().filter(|check| check.level == Level::Fail).count();
+    if json {
+        let report = serde_json::json!({ "ok": failed == 0, "checks": checks });
+        let text = serde_json::to_string_pretty(&report)
+            .context("the report cannot be written as JSON")
+            .map_err(Failure::Unreached)?;
+        print(&format!("{text}\n"))?;
+    } else {
+        print(&report(&checks))?;
+    }
+    match failed {
+        0 => Ok(()),
+        1 => Err(Failure::Refused("one check failed".into())),
+        _ => Err(Failure::Refused(format!("{failed} checks failed"))),
+    }
+}
+
+fn examine(site: Site) -> Result<Vec<Check>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime")
+        .map_err(Failure::Unreached)?;
+    let checks = runtime.block_on(async {
+        let (agent, rsql, aws) =
+            tokio::join!(host::agent(&site), host::rsql(&site.config.path), aws::examine(&site));
+        let (status, agent) = agent;
+        let mut checks = vec![settings(&site)];
+        checks.extend(files::data_dir(&site.config.data_dir, site.config.min_free_bytes));
+        checks.push(agent);
+        checks.push(files::socket(&site.config.socket_path()));
+        checks.push(files::journal(&site.config.data_dir));
+        checks.extend(scripts::examine(&site.config));
+        checks.push(rsql);
+        checks.push(host::supervisor(&site.config.supervisor));
+        checks.push(host::cgroup(status.as_ref()));
+        checks.extend(aws);
+        checks
+    });
+    // What still hangs is not waited for.
+    runtime.shutdown_background();
+    Ok(checks)
+}
+
+fn settings(site: &Site) -> Check {
+    let settings = &site.settings;
+    let region = if settings.region.is_empty() { "the environment's" } else { &settings.region };
+    let at = site.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
+    let backend = format!("{:?}", settings.backend).to_lowercase();
+    Check::ok("settings", format!("backend {backend}{at}, region {region}, host {}", settings.host))
+}
+
+/// One line per check, and one more for what to do.
+fn report(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.check.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for check in checks {
+        let level = match check.level {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Fail => "FAIL",
+        };
+        let took = check.milliseconds.map(|took| format!(" ({took} ms)")).unwrap_or_default();
+        let message = check.message.replace('\n', "; ");
+        text.push_str(&format!("{level:<4}  {:<width$}  {message}{took}\n", check.check));
+        if let Some(hint) = &check.hint {
+            text.push_str(&format!("{:<4}  {:<width$}  -> {hint}\n", "", ""));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_is_for_reading() {
+        let checks = [
+            Check::ok("settings", "backend aws, region eu-central-1, host i-0123"),
+            Check { milliseconds: Some(42), ..Check::ok("Step Functions", "reached and permitted") },
+            Check::warn("clock", "7 s ahead", "start chrony"),
+            Check::fail("scripts", "two are refused\nfor reasons", "chmod o-w x"),
+        ];
+        insta::assert_snapshot!(report(&checks));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&checks).unwrap());
+    }
+}
