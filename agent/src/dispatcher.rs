@@ -258,7 +258,6 @@ impl Handle {
     }
 
     /// Answers once the journal knows what is about to be sent.
-    #[expect(dead_code, reason = "the shipper does not say yet what it is about to send")]
     pub(crate) async fn log_sending(
         &self,
         job_id: &str,

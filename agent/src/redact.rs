@@ -60,6 +60,16 @@ impl Redactor {
         (masked, at)
     }
 
+    /// How many bytes at the end of `raw` may become a secret with those that follow.
+    pub(crate) fn begun(&self, raw: &[u8]) -> usize {
+        let most = self.longest().saturating_sub(1).min(raw.len());
+        let begins = |length: &usize| {
+            let end = &raw[raw.len() - length..];
+            self.secrets.iter().any(|secret| secret.len() > end.len() && secret.starts_with(end))
+        };
+        (1..=most).rev().find(begins).unwrap_or(0)
+    }
+
     /// Masks a text for people.
     pub(crate) fn mask_text(&self, text: &str) -> String {
         let (masked, _) = self.mask(text.as_bytes(), usize::MAX);
@@ -84,5 +94,6 @@ mod tests {
         // Across the limit: masked, not cut in two.
         let (masked, consumed) = redactor.mask(b"12hunter2233", 5);
         assert_eq!((masked.as_slice(), consumed), (&b"12********"[..], 10));
+        assert_eq!([&b"xhun"[..], b"hunter22", b"hunter2x"].map(|raw| redactor.begun(raw)), [3, 8, 0]);
     }
 }

@@ -1,5 +1,8 @@
 //! Events into calls: the limits of PutLogEvents.
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html>
+//!
+//! All events of a call carry one time, that of the look at the file, which is the nearest to when they were printed that
+//! is known. So they are in order and within 24 hours whatever the clock does and however long an outage keeps them.
 
 use super::lines::Line;
 
@@ -12,48 +15,57 @@ pub(crate) const BATCH_BYTES_MAX: usize = 1_048_576;
 /// Most events of a call.
 pub(crate) const BATCH_EVENTS_MAX: usize = 10_000;
 
-/// Longest time a call may span, in milliseconds: 24 hours, less one for clocks.
-const BATCH_SPAN_MAX: i64 = 23 * 60 * 60 * 1000;
-
-/// One event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Event {
-    /// Milliseconds since 1970.
-    pub timestamp: i64,
-    pub text: String,
-    /// Where in the file its line ends.
-    pub end: u64,
-}
-
-/// The events of the next call.
-///
-/// Times never go back within a batch, whatever the clock does, and a batch that an outage kept for a day is full.
-#[derive(Debug, Default)]
+/// The events of one call.
+#[derive(Debug)]
 pub(crate) struct Batch {
-    events: Vec<Event>,
+    texts: Vec<String>,
     bytes: usize,
+    events_max: usize,
+    /// Where in the file the last of them ends.
+    end: Option<u64>,
+    full: bool,
 }
 
 impl Batch {
-    /// Adds an event; where it no longer fits, answers the batch that is full and starts the next with it.
-    pub(crate) fn add(&mut self, timestamp: i64, line: Line) -> Option<Vec<Event>> {
-        let size = line.text.len() + EVENT_OVERHEAD;
-        let timestamp = self.events.last().map_or(timestamp, |last| last.timestamp.max(timestamp));
-        let span = self.events.first().map_or(0, |first| timestamp - first.timestamp);
-        let full = self.bytes + size > BATCH_BYTES_MAX
-            || self.events.len() == BATCH_EVENTS_MAX
-            || span > BATCH_SPAN_MAX;
-        let done = if full { self.take() } else { None };
-        self.bytes += size;
-        self.events.push(Event { timestamp, text: line.text, end: line.end });
-        done
+    /// For at most `events_max` events, and what the service takes.
+    pub(crate) fn new(events_max: usize) -> Self {
+        let events_max = events_max.clamp(1, BATCH_EVENTS_MAX);
+        Self { texts: Vec::new(), bytes: 0, events_max, end: None, full: false }
     }
 
-    /// What is there, if anything.
-    pub(crate) fn take(&mut self) -> Option<Vec<Event>> {
-        self.bytes = 0;
-        let events = std::mem::take(&mut self.events);
-        (!events.is_empty()).then_some(events)
+    /// Adds an event, unless it is full: then it stays so, and the event is left for the next.
+    pub(crate) fn add(&mut self, line: Line) {
+        let size = line.text.len() + EVENT_OVERHEAD;
+        self.full |= self.bytes + size > BATCH_BYTES_MAX || self.texts.len() == self.events_max;
+        if !self.full {
+            self.bytes += size;
+            self.end = Some(line.end);
+            self.texts.push(line.text);
+        }
+    }
+
+    /// Adds a word of our own, which stands for nothing in the file. It comes first, so there is room.
+    pub(crate) fn say(&mut self, text: String) {
+        self.bytes += text.len() + EVENT_OVERHEAD;
+        self.texts.push(text);
+    }
+
+    /// Whether an event had no room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Where in the file the last event ends.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.end
+    }
+
+    pub(crate) fn into_texts(self) -> Vec<String> {
+        self.texts
     }
 }
 
@@ -62,48 +74,35 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn times_go_forward_and_span_less_than_a_day() {
-        let mut batch = Batch::default();
-        let line = || Line { text: "x".into(), end: 0 };
-        assert_eq!(batch.add(1_000, line()), None);
-        assert_eq!(batch.add(500, line()), None);
-        let full = batch.add(1_000 + BATCH_SPAN_MAX + 1, line()).unwrap();
-        assert_eq!(full.iter().map(|event| event.timestamp).collect::<Vec<_>>(), [1_000, 1_000]);
-        assert_eq!(batch.take().unwrap().len(), 1);
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn limits_hold_and_nothing_is_lost(
             sizes in proptest::collection::vec(
-                prop_oneof![20 => 0usize..40, 1 => 200_000usize..super::super::lines::EVENT_TEXT_MAX],
-                0..12_000,
+                prop_oneof![2000 => 0usize..40, 1 => 200_000usize..super::super::lines::EVENT_TEXT_MAX],
+                0..22_000,
             ),
+            events_max in prop_oneof![Just(BATCH_EVENTS_MAX), 500usize..20_000],
         ) {
-            let mut batch = Batch::default();
-            let mut batches = Vec::new();
-            // Large texts all together would be gigabytes: only as many as make some batches.
-            let mut large = 0;
-            let mut added = 0;
-            for (index, size) in sizes.iter().enumerate() {
-                large += usize::from(*size > 40);
-                if *size > 40 && large > 20 {
-                    continue;
+            let mut next = 0;
+            while next < sizes.len() {
+                let mut batch = Batch::new(events_max);
+                let begin = next;
+                while next < sizes.len() {
+                    batch.add(Line { text: "x".repeat(sizes[next]), end: next as u64 + 1 });
+                    if batch.is_full() {
+                        break;
+                    }
+                    next += 1;
                 }
-                added += 1;
-                batches.extend(batch.add(0, Line { text: "x".repeat(*size), end: index as u64 }));
-            }
-            batches.extend(batch.take());
-            for events in &batches {
-                prop_assert!(!events.is_empty() && events.len() <= BATCH_EVENTS_MAX);
-                let bytes: usize = events.iter().map(|event| event.text.len() + EVENT_OVERHEAD).sum();
+                // Whoever goes on at its end misses nothing.
+                prop_assert_eq!(batch.end(), Some(next as u64));
+                let texts = batch.into_texts();
+                prop_assert_eq!(texts.len(), next - begin);
+                prop_assert!(!texts.is_empty() && texts.len() <= BATCH_EVENTS_MAX.min(events_max));
+                let bytes: usize = texts.iter().map(|text| text.len() + EVENT_OVERHEAD).sum();
                 prop_assert!(bytes <= BATCH_BYTES_MAX);
             }
-            let ends: Vec<u64> = batches.iter().flatten().map(|event| event.end).collect();
-            prop_assert_eq!(ends.len(), added);
-            prop_assert!(ends.is_sorted());
         }
     }
 }

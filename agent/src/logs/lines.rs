@@ -1,206 +1,227 @@
-//! Bytes into lines.
+//! Bytes into events.
 //!
-//! A line ends with LF; a CR before it is dropped. What is not UTF-8 becomes U+FFFD. A line that is longer than an
-//! event may be is cut, and the event says by how much; only its beginning is ever in memory. Secrets are masked before
-//! anything is cut, so none escapes by lying across an edge.
+//! A line ends with LF and is an event. Besides that:
+//!
+//! * A line that is longer than an event may be becomes several, each saying that the line goes on.
+//! * A line whose end is long in coming (a question, a progress bar) can be shown as it stands; what follows on it is an
+//!   event of its own.
+//! * After a carriage return a terminal writes over what it showed: of `10%\r20%\r30%` the event says `30%`.
+//! * What is not UTF-8 becomes U+FFFD; characters are not split.
+//! * Secrets are masked before anything is split, and a line that is shown as it stands is shown only up to what may
+//!   become a secret, so none escapes in two halves. A secret that has a line end or a carriage return in it is not found.
+//!
+//! Every event says where in the input it ends, and from there another [`Lines`] can go on: what it must know of the
+//! past is in the byte before. Never more than one event's text is in memory.
 
-use crate::redact::Redactor;
+use crate::redact::{MASK, Redactor};
 
 /// Longest text of an event in bytes: 256 KiB with the overhead the service counts. The service takes 1 MB in most
 /// regions and 256 KB in some.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>
 pub(crate) const EVENT_TEXT_MAX: usize = 256 * 1024 - super::batch::EVENT_OVERHEAD;
 
-/// Kept free at the end of a cut line for the words that say so.
-const MARKER_MAX: usize = 128;
+/// Ends an event whose line goes on in the next.
+const GOES_ON: &str = " … [rsqlflow: the line goes on]";
 
-/// A line as an event's text.
+/// Begins an event whose line began in the one before.
+const WENT_ON: &str = "[rsqlflow: the line goes on] … ";
+
+/// Longest text between the two, with room for a last secret's mask.
+const BODY_MAX: usize = EVENT_TEXT_MAX - GOES_ON.len() - WENT_ON.len() - MASK.len();
+
+/// A byte of input becomes at most so many of text: U+FFFD has three, and a mask is at most twice its secret.
+const GROWTH_MAX: usize = 3;
+
+/// An event's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub text: String,
-    /// Bytes of the input up to and with this line's end.
+    /// Where in the input it ends.
     pub end: u64,
 }
 
-/// Splits what it is fed into lines.
+/// What the text that comes next is to a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Line,
+    /// More of a line that was shown in part.
+    Continuation,
+    /// It stands where the line's earlier text stood.
+    Overwrite,
+}
+
+/// Splits what it is fed into events.
 #[derive(Debug)]
 pub(crate) struct Lines {
     redactor: Redactor,
-    /// The beginning of the line that has not ended yet.
-    start: Vec<u8>,
-    /// Bytes of that line, of which `start` may hold only the first.
-    length: u64,
-    /// Bytes of all lines that ended.
-    end: u64,
+    body_max: usize,
+    begin: Begin,
+    /// The input up to here is handed out, or written over.
+    passed: u64,
+    /// The text after that.
+    text: Vec<u8>,
+    /// How many carriage returns are after that.
+    returns: u64,
 }
 
 impl Lines {
-    /// `end`: where in the input the first byte is that will be fed.
-    pub(crate) fn new(redactor: Redactor, end: u64) -> Self {
-        Self { redactor, start: Vec::new(), length: 0, end }
+    /// Begins, or goes on, at `position` of the input, with the byte before it where there is one.
+    pub(crate) fn new(redactor: Redactor, position: u64, before: Option<u8>) -> Self {
+        let begin = match before {
+            None | Some(b'\n') => Begin::Line,
+            Some(b'\r') => Begin::Overwrite,
+            Some(_) => Begin::Continuation,
+        };
+        Self { redactor, body_max: BODY_MAX, begin, passed: position, text: Vec::new(), returns: 0 }
     }
 
-    pub(crate) fn set_redactor(&mut self, redactor: Redactor) {
-        self.redactor = redactor;
+    /// The input up to here needs no more looking at once every event handed out is shipped.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed
     }
 
-    /// Takes bytes, hands out the lines that end in them.
+    /// Whether there is text that waits for its line's end.
+    pub(crate) fn has_rest(&self) -> bool {
+        !self.text.is_empty() || self.returns > 0
+    }
+
+    /// Takes bytes, hands out the events that are complete with them.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Line)) {
         let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
-            self.keep(&rest[..at]);
-            self.length += 1;
+        while !rest.is_empty() {
+            let at = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
+            self.print(&rest[..at], &mut each);
+            match rest.get(at) {
+                Some(b'\n') => self.end_line(1, &mut each),
+                Some(_) => self.returns += 1,
+                None => break,
+            }
             rest = &rest[at + 1..];
-            each(self.take(1));
         }
-        self.keep(rest);
     }
 
     /// The input has ended: what is left is a line.
-    pub(crate) fn finish(&mut self) -> Option<Line> {
-        (self.length > 0).then(|| self.take(0))
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        // A secret that begins within the text must be whole to be recognised.
-        let most = EVENT_TEXT_MAX + self.redactor.longest() + 1;
-        let room = most.saturating_sub(self.start.len()).min(bytes.len());
-        self.start.extend_from_slice(&bytes[..room]);
-        self.length += bytes.len() as u64;
-    }
-
-    fn take(&mut self, line_end: u64) -> Line {
-        let mut raw = std::mem::take(&mut self.start);
-        let mut length = std::mem::take(&mut self.length);
-        self.end += length;
-        length -= line_end;
-        if line_end == 1 && raw.len() as u64 == length && raw.last() == Some(&b'\r') {
-            raw.pop();
-            length -= 1;
+    pub(crate) fn finish(&mut self, mut each: impl FnMut(Line)) {
+        if self.has_rest() {
+            self.end_line(0, &mut each);
         }
-        Line { text: text(&raw, length, &self.redactor), end: self.end }
     }
-}
 
-fn text(raw: &[u8], length: u64, redactor: &Redactor) -> String {
-    let (masked, consumed) = redactor.mask(raw, EVENT_TEXT_MAX);
-    let whole = String::from_utf8_lossy(&masked);
-    if consumed as u64 == length && whole.len() <= EVENT_TEXT_MAX {
-        // The service takes no empty events, and the layout of what was printed matters to readers.
-        return if whole.is_empty() { " ".into() } else { whole.into_owned() };
+    /// Hands out what there is of a line that has not ended; what follows on it is an event of its own.
+    pub(crate) fn flush(&mut self, mut each: impl FnMut(Line)) {
+        let mut length = self.text.len();
+        if self.returns == 0 {
+            // More of it may come.
+            length -= self.redactor.begun(&self.text).max(incomplete_character(&self.text));
+        }
+        while length > 0 {
+            let (body, consumed) = self.cut(length);
+            length = length.saturating_sub(consumed);
+            self.hand_out(body, consumed, length > 0, 0, &mut each);
+        }
     }
-    // Counts what is shown in bytes of the input: replacement characters are longer than what they stand for.
-    let mut shown = String::new();
-    let mut shown_raw = 0;
-    'line: for chunk in masked.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if shown.len() + character.len_utf8() > EVENT_TEXT_MAX - MARKER_MAX {
-                break 'line;
+
+    fn print(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Line)) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.returns > 0 {
+            self.passed += self.text.len() as u64 + std::mem::take(&mut self.returns);
+            self.text.clear();
+            self.begin = Begin::Overwrite;
+        }
+        // A secret that begins within an event must be whole to be recognised.
+        let most = self.body_max + self.redactor.longest() + 1;
+        loop {
+            let room = most.saturating_sub(self.text.len()).min(bytes.len());
+            self.text.extend_from_slice(&bytes[..room]);
+            bytes = &bytes[room..];
+            if bytes.is_empty() {
+                return;
             }
-            shown.push(character);
-            shown_raw += character.len_utf8() as u64;
+            let (body, consumed) = self.cut(self.text.len());
+            self.hand_out(body, consumed, true, 0, each);
         }
-        if !chunk.invalid().is_empty() {
-            let replacement = char::REPLACEMENT_CHARACTER;
-            if shown.len() + replacement.len_utf8() > EVENT_TEXT_MAX - MARKER_MAX {
+    }
+
+    /// Hands out what is left of a line, with its `line_end` bytes of line end.
+    fn end_line(&mut self, line_end: u64, each: &mut impl FnMut(Line)) {
+        let tail = std::mem::take(&mut self.returns) + line_end;
+        loop {
+            let (body, consumed) = self.cut(self.text.len());
+            if consumed < self.text.len() {
+                self.hand_out(body, consumed, true, 0, each);
+            } else if consumed == 0 && self.begin != Begin::Line {
+                // All of it has been shown.
+                self.passed += tail;
+                break;
+            } else {
+                // The service takes no empty events, and the layout of what was printed matters to readers.
+                let body = if body.is_empty() { " ".into() } else { body };
+                self.hand_out(body, consumed, false, tail, each);
                 break;
             }
-            shown.push(replacement);
-            shown_raw += chunk.invalid().len() as u64;
+        }
+        self.begin = Begin::Line;
+    }
+
+    /// The first of `length` bytes of text that an event can hold, and how many they are.
+    fn cut(&self, length: usize) -> (String, usize) {
+        let mut limit = self.body_max;
+        loop {
+            let end = if limit < length { character_boundary(&self.text, limit) } else { length };
+            let (masked, consumed) = self.redactor.mask(&self.text, end);
+            let body = match String::from_utf8(masked) {
+                Ok(body) => body,
+                Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            };
+            if body.len() <= self.body_max + MASK.len() {
+                return (body, consumed);
+            }
+            limit = self.body_max / GROWTH_MAX;
         }
     }
-    let cut = length.saturating_sub(shown_raw);
-    shown.push_str(&format!(" … [rsqlflow: {} bytes of this line cut]", grouped(cut)));
-    shown
+
+    fn hand_out(
+        &mut self,
+        body: String,
+        consumed: usize,
+        goes_on: bool,
+        tail: u64,
+        each: &mut impl FnMut(Line),
+    ) {
+        let text = match (self.begin == Begin::Continuation, goes_on) {
+            (false, false) => body,
+            (went_on, _) => {
+                [if went_on { WENT_ON } else { "" }, &body, if goes_on { GOES_ON } else { "" }].concat()
+            }
+        };
+        self.text.drain(..consumed);
+        self.passed += consumed as u64 + tail;
+        self.begin = Begin::Continuation;
+        each(Line { text, end: self.passed });
+    }
 }
 
-/// A number with its thousands set apart.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+/// The last place up to `limit` where a character may begin.
+fn character_boundary(text: &[u8], limit: usize) -> usize {
+    // A character has at most three bytes after its first; where there are more, it is not UTF-8.
+    let begins = |at: &usize| text.get(*at).is_none_or(|byte| byte & 0b1100_0000 != 0b1000_0000);
+    (limit.saturating_sub(3).max(1)..=limit).rev().find(begins).unwrap_or(limit)
+}
+
+/// How many bytes at the end may become a character with those that follow.
+fn incomplete_character(text: &[u8]) -> usize {
+    let last = &text[text.len().saturating_sub(3)..];
+    (0..last.len())
+        .map(|start| &last[start..])
+        .find(|end| {
+            std::str::from_utf8(end)
+                .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+        })
+        .map_or(0, <[u8]>::len)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn split(input: &[u8], sizes: &[usize]) -> Vec<Line> {
-        let mut lines = Lines::new(Redactor::default(), 0);
-        let mut all = Vec::new();
-        let (mut rest, mut sizes) = (input, sizes.iter().cycle());
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at((*sizes.next().unwrap()).clamp(1, rest.len()));
-            lines.feed(now, |line| all.push(line));
-            rest = later;
-        }
-        all.extend(lines.finish());
-        all
-    }
-
-    proptest! {
-        #[test]
-        fn no_byte_is_lost_however_it_arrives(
-            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400),
-            sizes in proptest::collection::vec(1usize..50, 1..10),
-        ) {
-            let lines = split(&input, &sizes);
-            let mut expected: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
-            let ended = expected.pop().unwrap();
-            let mut expected: Vec<String> = expected
-                .iter()
-                .map(|line| String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned())
-                .collect();
-            if !ended.is_empty() {
-                expected.push(String::from_utf8_lossy(ended).into_owned());
-            }
-            let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
-            let expected: Vec<&str> =
-                expected.iter().map(|line| if line.is_empty() { " " } else { line }).collect();
-            prop_assert_eq!(texts, expected);
-            prop_assert_eq!(lines.last().map_or(0, |line| line.end), input.len() as u64);
-        }
-    }
-
-    #[test]
-    fn a_long_line_is_cut_and_says_so() {
-        let mut input = vec![b'x'; 52_428_800];
-        input.extend_from_slice(b"\nnext\n");
-        let lines = split(&input, &[64 * 1024]);
-        assert_eq!(lines.len(), 2);
-        let shown = EVENT_TEXT_MAX - MARKER_MAX;
-        let marker =
-            format!(" … [rsqlflow: {} bytes of this line cut]", grouped((52_428_800 - shown) as u64));
-        assert!(lines[0].text.ends_with(&marker), "{}", &lines[0].text[shown..]);
-        assert!(lines[0].text.len() <= EVENT_TEXT_MAX);
-        assert_eq!(lines[1].text, "next");
-    }
-
-    #[test]
-    fn binary_grows_and_stays_inside_the_limit() {
-        let lines = split(&vec![0xff; EVENT_TEXT_MAX], &[64 * 1024]);
-        assert!(lines[0].text.len() <= EVENT_TEXT_MAX && lines[0].text.contains("bytes of this line cut"));
-    }
-
-    #[test]
-    fn a_secret_across_the_cut_is_masked() {
-        let mut lines = Lines::new(Redactor::new([b"hunter22".to_vec()]), 0);
-        let mut input = vec![b'x'; EVENT_TEXT_MAX - 4];
-        input.extend_from_slice(b"hunter22 and more\n");
-        let mut all = Vec::new();
-        lines.feed(&input, |line| all.push(line));
-        assert!(!all[0].text.contains("hunt"));
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([0, 999, 1000, 52_166_656].map(grouped), ["0", "999", "1,000", "52,166,656"]);
-    }
-}
+#[path = "lines_tests.rs"]
+mod tests;

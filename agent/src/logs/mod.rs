@@ -2,13 +2,24 @@
 //!
 //! * [`lines`]: bytes into events, one per line, whatever the bytes are;
 //! * [`batch`]: events into calls, inside the service's limits;
+//! * [`read`]: from a position in the file to the next batch;
+//! * [`stream`]: the calls, and what their answers mean;
 //! * [`mark`]: how far a log is shipped, for the journal;
-//! * [`ship`]: from the file to the service, while the script runs and after it ended.
+//! * [`ship`]: from the file to the service, while the script runs and after it ended, every line once;
+//! * [`notice`]: what the stream says about events that are not in it;
+//! * [`budget`]: how much of all logs is in memory.
 //!
 //! Scripts write to a file, never to a pipe of ours: they cannot be held up by us, their order is kept, and nothing is
-//! lost with us. Memory is bounded by a few buffers per job, whatever a script prints.
+//! lost with us.
 
 pub(crate) mod batch;
+mod budget;
 pub(crate) mod lines;
 pub(crate) mod mark;
+mod notice;
+mod pace;
+mod read;
 pub(crate) mod ship;
+mod stream;
+
+use pace::Pace;

@@ -1,36 +1,41 @@
-//! From an attempt's log file to its log stream.
+//! From an attempt's log file to its log stream, every line once.
 //!
-//! A shipper looks at the file a few times a second while the script runs, and drains it after. What the service has
-//! accepted is noted in the journal as a position in the file; after a restart shipping goes on there, so a line may
-//! come twice but never not at all. Faults of the service hold up the shipper and nothing else: it tries until the
-//! service takes the events, and reads on only then, which bounds what it holds.
+//! A shipper looks at the file a few times a second while the script runs, and drains it after. Before a batch is sent
+//! the journal knows of it: which bytes of the file, and the one time that all its events carry and no other batch of the
+//! stream does. From then on it is those bytes at that time until the service has taken them. Where the answer is lost,
+//! by a cut connection or by the end of this process, the stream is asked for events of that time before anything is sent
+//! again. What remains possible: the service takes a batch and for longer than a second does not show it, or the host
+//! loses power and with it the newest of the journal; then lines come twice.
+//!
+//! Faults of the service hold up the shipper and nothing else. It holds no batch while it waits, see [`super::budget`].
 //!
 //! A script may empty its own output (`echo x > /dev/stderr` does, where that is a file): shipping then begins with the
-//! file again.
-//!
-//! A script that prints nothing costs no call: the stream is created with the first event.
+//! file again. A script that prints nothing costs no call: the stream is created with the first event.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
 use tokio::sync::watch;
 
-use super::batch::{Batch, Event};
-use super::lines::{Line, Lines, grouped};
-use super::mark::LogMark;
-use crate::classify::{Answer, Backoff, classify};
+use super::batch::{BATCH_EVENTS_MAX, Batch};
+use super::mark::{LogMark, Sending};
+use super::notice::{Missing, not_shipped};
+use super::read::{LastLine, Reach, read};
+use super::stream::{Held, Put, Stream};
+use super::{Pace, budget};
+use crate::classify::Backoff;
 use crate::context::Context;
-use crate::redact::Redactor;
 
-/// How often a running script's file is looked at: a line is visible well within two seconds.
-const POLL: Duration = Duration::from_millis(250);
+/// A line that has not ended is shown after so long.
+const PARTIAL_AFTER: Duration = Duration::from_millis(1500);
 
-/// How much is read at once.
-const CHUNK: usize = 64 * 1024;
+/// Events that wait for an outage to end keep the time of their printing, unless that is what they are rejected for.
+const STALE_AFTER_MS: i64 = 60 * 1000;
+
+/// So many refused events in a row, and it is not the events: whole batches are left out until one is taken.
+const REFUSED_MAX: u32 = 8;
 
 /// Ships one attempt's log.
 pub(crate) struct Shipper {
@@ -49,24 +54,47 @@ pub(crate) struct Shipper {
 
 impl Shipper {
     /// Ships until the script has ended and its file is drained.
-    pub(crate) async fn run(mut self, mut ended: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, mut ended: watch::Receiver<bool>) {
         let Some(file) = self.open().await else { return };
-        let mut lines = Lines::new(self.redactor(), self.mark.position);
-        let mut read = self.mark.position;
+        let mut shipping = Shipping {
+            stream: Stream {
+                context: Arc::clone(&self.context),
+                name: self.stream.clone(),
+                created: self.created,
+            },
+            in_doubt: self.mark.sending.is_some(),
+            noted: self.mark,
+            mark: self.mark,
+            shipper: self,
+            file,
+            seen: None,
+            rest_since: None,
+            events_max: BATCH_EVENTS_MAX,
+            refused: 0,
+            missing: Missing::default(),
+            told_in_vain: false,
+        };
+        let mut pace = Pace::default();
         loop {
             // Asked before the look at the file: what is printed after it is seen by the next look.
             let last = *ended.borrow_and_update();
-            read = self.pass(&file, &mut lines, read, last).await;
+            if last {
+                shipping.told_in_vain = false;
+            }
+            let before = shipping.seen;
+            while shipping.next(last).await {}
             if last {
                 break;
             }
             // A dropped sender means that nobody runs the script any more.
             tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(pace.pause(shipping.seen != before || shipping.rest_since.is_some())) => {}
                 changed = ended.changed() => if changed.is_err() { return },
             }
         }
-        self.say_what_was_not_shipped(&file, read).await;
+        if shipping.noted != shipping.mark {
+            shipping.note();
+        }
     }
 
     async fn open(&self) -> Option<File> {
@@ -84,193 +112,302 @@ impl Shipper {
             }
         }
     }
+}
 
-    /// Ships what the file holds beyond `read`; answers how far it got.
-    async fn pass(&mut self, file: &File, lines: &mut Lines, mut read: u64, last: bool) -> u64 {
-        let limit = match self.context.config.log_limit_bytes {
-            0 => u64::MAX,
-            limit => limit,
-        };
-        let length = file.metadata().map_or(0, |data| data.len());
-        if length < read {
-            *lines = Lines::new(self.redactor(), 0);
-            (read, self.mark.position) = (0, 0);
-        }
-        if read >= length.min(limit) && !last {
-            return read;
-        }
-        lines.set_redactor(self.redactor());
-        let mut batch = Batch::default();
-        let mut full = Vec::new();
-        let mut chunk = Vec::new();
-        while read < length.min(limit) {
-            // Reads of a local file just written come from memory; a hand-over to another thread would cost more.
-            let want = usize::try_from(length.min(limit) - read).map_or(CHUNK, |left| left.min(CHUNK));
-            chunk.resize(want, 0);
-            let got = match file.read_at(&mut chunk, read) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(error) => {
-                    tracing::warn!(job_id = self.job_id, %error, "the log file cannot be read");
-                    break;
+struct Shipping {
+    shipper: Shipper,
+    stream: Stream,
+    file: File,
+    mark: LogMark,
+    /// What the journal was told last.
+    noted: LogMark,
+    /// Whether the batch on its way may have been taken.
+    in_doubt: bool,
+    /// The file's length at the last look, if that saw all of it.
+    seen: Option<u64>,
+    /// Since when a line waits for its end.
+    rest_since: Option<Instant>,
+    /// Most events of a batch: fewer while an event is looked for that the service refuses.
+    events_max: usize,
+    /// How many were refused since something was taken.
+    refused: u32,
+    /// Events left out, of which the stream does not tell yet.
+    missing: Missing,
+    /// Whether telling it was rejected as well.
+    told_in_vain: bool,
+}
+
+/// A batch as it is read.
+struct Next {
+    texts: Vec<String>,
+    to: u64,
+    /// Whether the first text tells of what is missing.
+    notice: bool,
+}
+
+enum Look {
+    Nothing,
+    /// Only what needs no showing, and more behind it.
+    Further,
+    Batch(Next),
+}
+
+impl Shipping {
+    /// Ships the next batch, however long that takes. False when there is none.
+    async fn next(&mut self, last: bool) -> bool {
+        let mut backoff = Backoff::default();
+        loop {
+            let length = self.file.metadata().map_or(0, |data| data.len());
+            if length < self.mark.position {
+                self.start_over();
+            }
+            if !self.is_worth_a_look(length, last) {
+                return false;
+            }
+            if let Some(sending) = self.mark.sending
+                && self.in_doubt
+            {
+                match self.stream.holds(sending.at).await {
+                    Held::Yes => {
+                        self.stream.created = true;
+                        self.taken(sending, true);
+                        return true;
+                    }
+                    Held::No => self.in_doubt = false,
+                    Held::Unknown(why) => {
+                        self.stream.say_it_waits(&backoff, &why);
+                        backoff.pause().await;
+                        continue;
+                    }
                 }
+            }
+            if !self.stream.created {
+                self.stream.create().await;
+            }
+            let permit = budget::take(length - self.mark.position).await;
+            let next = match self.look(length, last) {
+                Look::Nothing => return false,
+                Look::Further => return true,
+                Look::Batch(next) => next,
             };
-            read += got as u64;
-            let now = chrono::Utc::now().timestamp_millis();
-            lines.feed(&chunk[..got], |line| full.extend(batch.add(now, line)));
-            for events in full.drain(..) {
-                self.put(events).await;
-            }
-        }
-        if last || read >= limit {
-            let now = chrono::Utc::now().timestamp_millis();
-            full.extend(lines.finish().and_then(|line| batch.add(now, line)));
-        }
-        for events in full.into_iter().chain(batch.take()) {
-            self.put(events).await;
-        }
-        read
-    }
-
-    async fn say_what_was_not_shipped(&mut self, file: &File, read: u64) {
-        let length = file.metadata().map_or(read, |data| data.len());
-        if length > read {
-            let text = format!(
-                "[rsqlflow: {} more bytes are not shipped (log_limit_bytes); all of it is on host {} in {}]",
-                grouped(length - read),
-                self.context.config.instance_id,
-                self.path.display()
-            );
-            let line = Line { text, end: length };
-            let mut batch = Batch::default();
-            batch.add(chrono::Utc::now().timestamp_millis(), line);
-            if let Some(events) = batch.take() {
-                self.put(events).await;
-            }
-        }
-    }
-
-    fn redactor(&self) -> Redactor {
-        self.context.secrets.redactor(&self.task_token, &self.secret_id)
-    }
-
-    /// Puts the events, however long that takes.
-    async fn put(&mut self, events: Vec<Event>) {
-        let end = events.last().map_or(self.mark.position, |event| event.end);
-        let count = events.len();
-        let mut inputs = Vec::with_capacity(count);
-        for event in events {
-            // Cannot fail: text and time are set.
-            inputs.extend(InputLogEvent::builder().timestamp(event.timestamp).message(event.text).build());
-        }
-        if !self.created {
-            self.create_stream().await;
-            self.created = true;
-        }
-        let client = &self.context.clients.logs;
-        let mut backoff = Backoff::default();
-        loop {
-            let result = client
-                .put_log_events()
-                .log_group_name(&self.context.config.log_group)
-                .log_stream_name(&self.stream)
-                .set_log_events(Some(inputs.clone()))
-                .send()
-                .await;
-            match result {
-                Ok(answer) => {
-                    let rejected = answer.rejected_log_events_info().map_or(0, |info| rejected(info, count));
-                    if rejected > 0 {
-                        tracing::warn!(
-                            job_id = self.job_id,
-                            rejected,
-                            count,
-                            "CloudWatch Logs rejected log events as too old or too new"
-                        );
-                    }
-                    break;
-                }
-                Err(error) => match classify(&error) {
-                    Answer::NotFound => {
-                        self.create_stream().await;
-                        backoff.pause().await;
-                    }
-                    Answer::Refused | Answer::Gone | Answer::ConditionFailed | Answer::AlreadyExists => {
-                        tracing::warn!(job_id = self.job_id, count, error = %crate::callback::why(&error),
-                            "CloudWatch Logs refused log events; they are left out");
-                        break;
-                    }
-                    Answer::Passing => {
-                        self.say_it_waits(&backoff, &crate::callback::why(&error));
-                        backoff.pause().await;
-                    }
-                },
-            }
-        }
-        self.mark.position = end;
-        self.context.dispatcher.log_shipped(&self.job_id, self.attempt, self.mark);
-    }
-
-    fn say_it_waits(&self, backoff: &Backoff, error: &str) {
-        if backoff.worth_telling() {
-            tracing::warn!(
-                job_id = self.job_id,
-                error,
-                "CloudWatch Logs does not take log events; trying again"
-            );
-        }
-    }
-
-    /// Creates the stream, and its group if that is missing too. Gives up only where the service refuses.
-    async fn create_stream(&self) {
-        let (client, group) = (&self.context.clients.logs, &self.context.config.log_group);
-        let mut backoff = Backoff::default();
-        loop {
-            let stream = client.create_log_stream().log_group_name(group).log_stream_name(&self.stream);
-            let Err(error) = stream.send().await else { return };
-            match classify(&error) {
-                Answer::AlreadyExists => return,
-                Answer::NotFound => {
-                    if let Err(error) = client.create_log_group().log_group_name(group).send().await
-                        && classify(&error) != Answer::AlreadyExists
-                    {
-                        tracing::warn!(group, error = %crate::callback::why(&error), "the log group cannot be created");
-                        backoff.pause().await;
-                    }
-                }
-                Answer::Passing => {
-                    self.say_it_waits(&backoff, &crate::callback::why(&error));
+            let sent = match self.announce(next.to).await {
+                Ok(sending) => self.send(next, sending).await,
+                Err(why) => Err(why),
+            };
+            // Nothing is held while waiting.
+            drop(permit);
+            match sent {
+                Ok(()) => return true,
+                Err(why) => {
+                    self.stream.say_it_waits(&backoff, &why);
                     backoff.pause().await;
                 }
-                Answer::Refused | Answer::Gone | Answer::ConditionFailed => {
-                    tracing::warn!(stream = self.stream, error = %crate::callback::why(&error),
-                        "the log stream cannot be created");
-                    return;
-                }
             }
         }
     }
-}
 
-/// How many of `count` events the service left out: those up to an index are too old, those from one on too new.
-/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_RejectedLogEventsInfo.html>
-fn rejected(info: &RejectedLogEventsInfo, count: usize) -> usize {
-    let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
-    let old = index(info.too_old_log_event_end_index()).max(index(info.expired_log_event_end_index()));
-    let new = index(info.too_new_log_event_start_index()).map_or(0, |start| count.saturating_sub(start));
-    (old.unwrap_or(0) + new).min(count)
-}
+    fn is_worth_a_look(&self, length: u64, last: bool) -> bool {
+        self.mark.sending.is_some()
+            || self.tells_what_is_missing()
+            || !self.mark.covers(length) && (last || self.seen != Some(length) || self.is_rest_due())
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn is_rest_due(&self) -> bool {
+        self.rest_since.is_some_and(|since| since.elapsed() >= PARTIAL_AFTER)
+    }
 
-    #[test]
-    fn rejected_events_are_counted() {
-        let info = RejectedLogEventsInfo::builder();
-        assert_eq!(rejected(&info.clone().build(), 10), 0);
-        let info = info.too_old_log_event_end_index(2).expired_log_event_end_index(3);
-        assert_eq!(rejected(&info.clone().build(), 10), 3);
-        assert_eq!(rejected(&info.too_new_log_event_start_index(9).build(), 10), 4);
+    fn tells_what_is_missing(&self) -> bool {
+        self.missing.count() > 0 && !self.told_in_vain
+    }
+
+    /// Reads the next batch, or the one that is on its way again.
+    fn look(&mut self, length: u64, last: bool) -> Look {
+        let (position, path) = (self.mark.position, &self.shipper.path);
+        let config = &self.shipper.context.config;
+        let limit = if config.log_limit_bytes == 0 { u64::MAX } else { config.log_limit_bytes };
+        let resent = self.mark.sending.map(|sending| sending.to);
+        let upto = resent.unwrap_or(length).min(length).min(limit);
+        let last_line = if last || resent.is_some() || length >= limit {
+            LastLine::Ended
+        } else if self.is_rest_due() {
+            LastLine::Shown
+        } else {
+            LastLine::Waits
+        };
+        let mut batch = Batch::new(self.events_max);
+        let notice = self.tells_what_is_missing();
+        if notice {
+            batch.say(self.missing.text(&config.instance_id, path));
+        }
+        let mut reach = Reach { to: position, more: false, rest: false };
+        let end = resent.unwrap_or(length);
+        if position < upto {
+            let shipper = &self.shipper;
+            let redactor = shipper.context.secrets.redactor(&shipper.task_token, &shipper.secret_id);
+            reach = match read(&self.file, redactor, position, upto, last_line, &mut batch) {
+                Ok(reach) => reach,
+                Err(error) => {
+                    tracing::warn!(job_id = shipper.job_id, %error, "the log file cannot be read");
+                    return Look::Nothing;
+                }
+            };
+        } else if position >= limit && end > position && (last || resent.is_some()) {
+            batch.say(not_shipped(end - position, &config.instance_id, path));
+            reach.to = end;
+        }
+        let all = resent.is_none() && !reach.more;
+        self.seen = all.then_some(length);
+        if all {
+            self.rest_since = match self.rest_since {
+                _ if !reach.rest => None,
+                // What is left of it cannot be shown before there is more.
+                _ if batch.is_empty() && last_line == LastLine::Shown => None,
+                Some(since) if batch.is_empty() => Some(since),
+                _ => Some(Instant::now()),
+            };
+        }
+        if batch.is_empty() {
+            self.mark = LogMark { position: reach.to, sending: None, ..self.mark };
+            return if reach.more { Look::Further } else { Look::Nothing };
+        }
+        Look::Batch(Next { texts: batch.into_texts(), to: reach.to, notice })
+    }
+
+    /// Writes to the journal what is about to be sent, unless it knows.
+    async fn announce(&mut self, to: u64) -> Result<Sending, String> {
+        let at = match self.mark.sending {
+            Some(sending) if sending.to == to => return Ok(sending),
+            Some(sending) => sending.at,
+            None => chrono::Utc::now().timestamp_millis().max(self.mark.last_at + 1),
+        };
+        let sending = Sending { to, at };
+        let mark = LogMark { sending: Some(sending), ..self.mark };
+        let Shipper { context, job_id, attempt, .. } = &self.shipper;
+        if let Err(error) = context.dispatcher.log_sending(job_id, *attempt, mark).await {
+            // Without it a restart could not know whether the lines are there.
+            self.mark.sending = None;
+            return Err(format!("the journal cannot be written: {error}"));
+        }
+        (self.mark, self.noted) = (mark, mark);
+        Ok(sending)
+    }
+
+    /// Sends a batch. An error says why it is to be tried again.
+    async fn send(&mut self, next: Next, sending: Sending) -> Result<(), String> {
+        let Next { texts, notice, .. } = next;
+        let count = texts.len();
+        match self.stream.put(texts, sending.at).await {
+            Put::Taken(rejected) => {
+                self.settle(rejected, count, notice, sending);
+                Ok(())
+            }
+            Put::Doubtful(why) => {
+                self.in_doubt = true;
+                Err(why)
+            }
+            Put::Later(why) => Err(why),
+            Put::NoStream => {
+                self.stream.created = false;
+                Err("the log stream is not there".into())
+            }
+            Put::Refused(why) => {
+                self.isolate(count, notice, sending, why);
+                Ok(())
+            }
+        }
+    }
+
+    /// A batch was taken, apart from what was rejected.
+    fn settle(&mut self, mut rejected: Missing, count: usize, notice: bool, sending: Sending) {
+        let total = rejected.count();
+        let old = rejected.too_old + rejected.expired;
+        let age = chrono::Utc::now().timestamp_millis() - sending.at;
+        if old == count && age > STALE_AFTER_MS {
+            // An outage made it old; it is sent again at the time of today.
+            self.mark.sending = None;
+            return;
+        }
+        if notice {
+            // It came first.
+            let lost = match &mut rejected {
+                Missing { too_old: n @ 1.., .. } | Missing { expired: n @ 1.., .. } => Some(n),
+                Missing { too_new: n, .. } if total == count => Some(n),
+                _ => None,
+            };
+            match lost {
+                Some(n) => {
+                    *n -= 1;
+                    self.told_in_vain = true;
+                }
+                None => self.missing = Missing::default(),
+            }
+        }
+        let metrics = &self.shipper.context.metrics;
+        metrics.log_events(count - total, usize::try_from(sending.to - self.mark.position).unwrap_or(0));
+        if total > 0 {
+            metrics.log_events_rejected(total);
+            tracing::warn!(
+                job_id = self.shipper.job_id,
+                rejected = total,
+                count,
+                "CloudWatch Logs rejected log events as too old or too new"
+            );
+            self.missing.add(rejected);
+        } else {
+            self.told_in_vain = false;
+        }
+        self.taken(sending, total < count);
+    }
+
+    /// A batch is behind us. `there`: and at least some of it in the stream.
+    fn taken(&mut self, sending: Sending, there: bool) {
+        if there {
+            // Times that nothing carries may be used again: a clock that was ahead for a while costs no more.
+            self.mark.last_at = sending.at;
+            self.refused = 0;
+            self.events_max = (self.events_max * 2).min(BATCH_EVENTS_MAX);
+        }
+        self.mark.position = sending.to;
+        self.mark.sending = None;
+        self.in_doubt = false;
+        self.note();
+    }
+
+    /// The service refuses a batch for good: the event that it does not take is looked for by halves, and left out.
+    fn isolate(&mut self, count: usize, notice: bool, sending: Sending, why: String) {
+        if count > 1 && self.refused < REFUSED_MAX {
+            self.events_max = count / 2;
+            self.mark.sending = None;
+            return;
+        }
+        tracing::warn!(
+            job_id = self.shipper.job_id,
+            count,
+            error = why,
+            "CloudWatch Logs refused log events; they are left out"
+        );
+        self.shipper.context.metrics.log_events_rejected(count);
+        self.refused += 1;
+        if self.refused >= REFUSED_MAX {
+            self.events_max = BATCH_EVENTS_MAX;
+        }
+        self.told_in_vain |= notice;
+        self.missing.add(Missing { refused: count - usize::from(notice), why, ..Missing::default() });
+        self.taken(sending, false);
+    }
+
+    /// The file is shorter than what was shipped of it: it is another.
+    fn start_over(&mut self) {
+        let last_at =
+            self.mark.sending.map_or(self.mark.last_at, |sending| sending.at.max(self.mark.last_at));
+        self.mark = LogMark { position: 0, last_at, sending: None };
+        (self.in_doubt, self.seen, self.rest_since) = (false, None, None);
+        self.note();
+    }
+
+    fn note(&mut self) {
+        self.noted = self.mark;
+        let Shipper { context, job_id, attempt, .. } = &self.shipper;
+        context.dispatcher.log_shipped(job_id, *attempt, self.mark);
     }
 }

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
@@ -35,6 +36,10 @@ pub(crate) enum Answer {
     Error(&'static str, u16),
     /// No answer, ever.
     Silence,
+    /// The service acts, and nobody hears of it: the connection is cut.
+    Cut,
+    /// The service acts, and nobody hears of it: no answer, ever.
+    Lost,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +47,53 @@ struct State {
     calls: Vec<Call>,
     next: HashMap<&'static str, VecDeque<Answer>>,
     always: HashMap<&'static str, Answer>,
+    /// The log events that were taken.
+    events: Vec<LogEvent>,
+    /// The text of the log event that is never taken, nor is a batch with it.
+    bad_event: Option<&'static str>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct LogEvent {
+    pub(crate) stream: String,
+    pub(crate) timestamp: i64,
+    pub(crate) message: String,
+}
+
+impl State {
+    /// Keeps what PutLogEvents puts, apart from what the answer rejects.
+    fn put(&mut self, body: &Value, answer: &Answer) {
+        let rejected = match answer {
+            Answer::Ok(answer) => answer["rejectedLogEventsInfo"].clone(),
+            Answer::Cut | Answer::Lost => Value::Null,
+            Answer::Error(..) | Answer::Silence => return,
+        };
+        let index = |name: &str| rejected[name].as_u64().map(|index| usize::try_from(index).unwrap());
+        let old = index("tooOldLogEventEndIndex").max(index("expiredLogEventEndIndex")).unwrap_or(0);
+        let new = index("tooNewLogEventStartIndex").unwrap_or(usize::MAX);
+        for (at, event) in body["logEvents"].as_array().unwrap().iter().enumerate() {
+            if at >= old && at < new {
+                self.events.push(LogEvent {
+                    stream: body["logStreamName"].as_str().unwrap().into(),
+                    timestamp: event["timestamp"].as_i64().unwrap(),
+                    message: event["message"].as_str().unwrap().into(),
+                });
+            }
+        }
+    }
+
+    /// What GetLogEvents finds.
+    fn get(&self, body: &Value) -> Value {
+        let (from, to) = (body["startTime"].as_i64().unwrap(), body["endTime"].as_i64().unwrap());
+        let found: Vec<Value> = self
+            .events
+            .iter()
+            .filter(|event| event.stream == body["logStreamName"] && (from..to).contains(&event.timestamp))
+            .map(|event| json!({"timestamp": event.timestamp, "message": event.message}))
+            .take(usize::try_from(body["limit"].as_u64().unwrap()).unwrap())
+            .collect();
+        json!({"events": found, "nextForwardToken": "f/1"})
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +123,16 @@ impl FakeAws {
     pub(crate) fn calls(&self, action: &str) -> Vec<Value> {
         let state = self.state.lock().unwrap();
         state.calls.iter().filter(|call| call.action == action).map(|call| call.body.clone()).collect()
+    }
+
+    /// PutLogEvents refuses every batch with this event from now on.
+    pub(crate) fn refuse_event(&self, text: &'static str) {
+        self.state.lock().unwrap().bad_event = Some(text);
+    }
+
+    /// The log events that were taken, in the order in which they were.
+    pub(crate) fn events(&self) -> Vec<LogEvent> {
+        self.state.lock().unwrap().events.clone()
     }
 
     pub(crate) fn all_calls(&self) -> Vec<Call> {
@@ -115,9 +177,21 @@ impl FakeAws {
     fn answer(&self, action: &str, body: Value) -> Answer {
         let answer = {
             let mut state = self.state.lock().unwrap();
-            state.calls.push(Call { action: action.into(), body });
             let next = state.next.get_mut(action).and_then(VecDeque::pop_front);
-            next.or_else(|| state.always.get(action).cloned()).unwrap_or(Answer::Ok(json!({})))
+            let scripted = next.or_else(|| state.always.get(action).cloned());
+            let bad = state.bad_event.filter(|_| action == "PutLogEvents").is_some_and(|bad| {
+                body["logEvents"].as_array().unwrap().iter().any(|event| event["message"] == bad)
+            });
+            let answer = match action {
+                _ if bad => Answer::Error("InvalidParameterException", 400),
+                "GetLogEvents" => scripted.unwrap_or_else(|| Answer::Ok(state.get(&body))),
+                _ => scripted.unwrap_or(Answer::Ok(json!({}))),
+            };
+            if action == "PutLogEvents" {
+                state.put(&body, &answer);
+            }
+            state.calls.push(Call { action: action.into(), body });
+            answer
         };
         self.changes.send_modify(|count| *count += 1);
         answer
@@ -134,7 +208,8 @@ impl HttpConnector for FakeAws {
             let (status, body) = match answer {
                 Answer::Ok(body) => (200, body),
                 Answer::Error(code, status) => (status, json!({"__type": code, "message": "as scripted"})),
-                Answer::Silence => std::future::pending().await,
+                Answer::Silence | Answer::Lost => std::future::pending().await,
+                Answer::Cut => return Err(ConnectorError::io("the connection is cut".into())),
             };
             Ok(HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body.to_string())))
         })

@@ -1,5 +1,8 @@
 //! What scripts print: anything, any amount.
 
+use serde_json::json;
+
+use crate::fake_aws::Answer;
 use crate::world::{Told, World};
 
 /// This process's memory: the agent is part of it.
@@ -53,34 +56,174 @@ async fn a_script_that_empties_its_output_is_still_heard() {
     assert_eq!(world.events(), ["a long first line", "x", "y"]);
 }
 
+/// Our marks of a line that goes on in the next event.
+const MARKS: [&str; 2] = [" … [rsqlflow: the line goes on]", "[rsqlflow: the line goes on] … "];
+
 #[tokio::test]
-async fn a_line_of_50_mb_is_cut_and_says_so() {
+async fn a_line_beyond_an_event_comes_in_several() {
     let world = World::new().await;
-    let told = world.run("head -c 52428800 /dev/zero | tr '\\0' x; echo; echo after").await;
+    let told = world.run("head -c 3145728 /dev/zero | tr '\\0' x; echo; echo after").await;
     assert!(matches!(told, Told::Success(_)));
     world.settled().await;
+    let mut events = world.events();
+    assert_eq!(events.pop().unwrap(), "after");
+    assert!(events.len() > 12 && events.iter().all(|event| event.len() + 26 <= 256 * 1024));
+    let last = events.len() - 1;
+    assert!(events[..last].iter().all(|event| event.ends_with(MARKS[0])));
+    assert!(events[1..].iter().all(|event| event.starts_with(MARKS[1])));
+    let line: String = events.iter().map(|event| event.replace(MARKS[0], "").replace(MARKS[1], "")).collect();
+    assert!(line.len() == 3_145_728 && line.bytes().all(|byte| byte == b'x'));
+}
+
+#[tokio::test]
+async fn a_progress_bar_is_what_a_terminal_shows_at_its_end() {
+    let world = World::new().await;
+    world.run(r"printf 'load  10%%\rload  50%%\rload 100%%\r\ndone\n'").await;
+    world.settled().await;
+    assert_eq!(world.events(), ["load 100%", "done"]);
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_there_while_the_script_runs() {
+    let world = World::new().await;
+    let go = world.dir.path().join("go");
+    let wait = format!("while ! [ -e {} ]; do sleep 0.05; done", go.display());
+    world.script("job.sh", &format!("printf 'sure? [y/n] '; {wait}; echo y; echo done"));
+    world.submit(&world.request("job.sh")).await;
+    world.aws.wait("the question", |aws| (aws.events().len() == 1).then_some(())).await;
+    std::fs::write(go, "").unwrap();
+    world.settled().await;
+    assert_eq!(world.events(), ["sure? [y/n] ", &format!("{}y", MARKS[1]), "done"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_costs_no_line_and_doubles_none() {
+    let world = World::new().await;
+    world.aws.next("PutLogEvents", Answer::Cut);
+    world.run("echo it was taken").await;
+    world.settled().await;
+    assert_eq!(world.events(), ["it was taken"]);
+    assert_eq!(world.aws.calls("PutLogEvents").len(), 1);
+
+    let world = World::new().await;
+    world.aws.next("PutLogEvents", Answer::Error("InternalFailure", 500));
+    world.aws.next("GetLogEvents", Answer::Error("ServiceUnavailableException", 503));
+    world.run("echo it was not").await;
+    world.settled().await;
+    assert_eq!(world.events(), ["it was not"]);
+    let calls = world.aws.calls("PutLogEvents");
+    // The same at the same time, so that it can be asked for again.
+    assert_eq!((calls.len(), &calls[0]), (2, &calls[1]));
+}
+
+#[tokio::test]
+async fn who_may_not_ask_sends_again() {
+    let world = World::new().await;
+    world.aws.always("GetLogEvents", Answer::Error("AccessDeniedException", 400));
+    world.aws.next("PutLogEvents", Answer::Cut);
+    world.run("echo perhaps twice").await;
+    world.settled().await;
+    assert_eq!(world.events(), ["perhaps twice", "perhaps twice"]);
+}
+
+#[tokio::test]
+async fn throttling_is_waited_for_without_asking() {
+    let world = World::new().await;
+    for _ in 0..4 {
+        world.aws.next("PutLogEvents", Answer::Error("ThrottlingException", 400));
+    }
+    world.run("echo 1; echo 2").await;
+    world.settled().await;
+    assert_eq!(world.events(), ["1", "2"]);
+    assert!(world.aws.calls("GetLogEvents").is_empty());
+}
+
+#[tokio::test]
+async fn every_line_comes_once_whatever_becomes_of_answers_and_agents() {
+    let mut world = World::new().await;
+    world.aws.next("PutLogEvents", Answer::Cut);
+    world.aws.next("PutLogEvents", Answer::Error("InternalFailure", 500));
+    world.aws.always("PutLogEvents", Answer::Lost);
+    // Printed at once, so that they are in the file before an agent ends.
+    world.run("seq 1 50000").await;
+    for calls in 3..=5 {
+        world.aws.call("PutLogEvents", calls).await;
+        world.kill();
+        world.start().await;
+    }
+    world.aws.always("PutLogEvents", Answer::Ok(json!({})));
+    // The call that is on its way is never answered.
+    world.aws.call("PutLogEvents", 6).await;
+    world.kill();
+    world.start().await;
+    world.settled().await;
     let events = world.events();
-    assert_eq!(events.len(), 2);
-    assert!(events[0].ends_with("bytes of this line cut]"), "{}", &events[0][events[0].len() - 80..]);
-    assert_eq!(events[1], "after");
+    assert_eq!(events.len(), 50_000);
+    assert!(events.iter().enumerate().all(|(index, event)| *event == (index + 1).to_string()));
+}
+
+#[tokio::test]
+async fn events_that_are_rejected_are_counted_in_the_stream() {
+    let world = World::new().await;
+    world
+        .aws
+        .next("PutLogEvents", Answer::Ok(json!({"rejectedLogEventsInfo": {"tooNewLogEventStartIndex": 0}})));
+    world.run("echo 1; echo 2").await;
+    world.settled().await;
+    let events = world.events();
+    assert_eq!(events.len(), 1);
+    assert!(
+        events[0].starts_with(
+            "[rsqlflow: CloudWatch Logs did not take 2 of the log events before this one (2 from the future"
+        ),
+        "{}",
+        events[0]
+    );
+    // Nor is that said for ever, where the service rejects it as well.
+    let world = World::new().await;
+    world.aws.always(
+        "PutLogEvents",
+        Answer::Ok(json!({"rejectedLogEventsInfo": {"tooNewLogEventStartIndex": 0}})),
+    );
+    world.run("echo 1").await;
+    world.settled().await;
+    assert!(world.events().is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_is_left_out_alone() {
+    let world = World::new().await;
+    world.aws.refuse_event("1234");
+    world.run("seq 1 3000").await;
+    world.settled().await;
+    let (told, events): (Vec<String>, Vec<String>) =
+        world.events().into_iter().partition(|event| event.starts_with("[rsqlflow"));
+    let expected: Vec<String> = (1..=3000).filter(|n| *n != 1234).map(|n| n.to_string()).collect();
+    assert_eq!(events, expected);
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].contains("1 of the log events before this one (1 refused: InvalidParameter"),
+        "{}",
+        told[0]
+    );
 }
 
 #[tokio::test]
 async fn much_output_is_bounded_in_memory_and_in_the_log() {
     let mut world = World::stopped();
-    world.config.log_limit_bytes = 1_000_000;
+    world.config.log_limit_bytes = 200_000;
     world.start().await;
     let before = memory_kib();
     let told = world.run("yes 'a line of output' | head -c 209715200").await;
     assert!(matches!(told, Told::Success(_)));
     world.settled().await;
     let grown = memory_kib().saturating_sub(before);
-    assert!(grown < 64 * 1024, "{grown} KiB more");
+    assert!(grown < 32 * 1024, "{grown} KiB more");
     let events = world.events();
     let last = events.last().unwrap();
-    assert!(last.starts_with("[rsqlflow: 208,715,200 more bytes are not shipped"), "{last}");
+    assert!(last.starts_with("[rsqlflow: 209,515,200 more bytes are not shipped"), "{last}");
     let shipped: usize = events[..events.len() - 1].iter().map(|event| event.len() + 1).sum();
-    assert!((999_900..=1_000_100).contains(&shipped), "{shipped}");
+    assert!((199_900..=200_100).contains(&shipped), "{shipped}");
 }
 
 #[tokio::test]
@@ -100,4 +243,8 @@ async fn order_is_kept_across_batches() {
         .map(|event| event["timestamp"].as_i64().unwrap())
         .collect();
     assert!(times.is_sorted());
+    // One time for each call, which tells it from all others.
+    let mut of_calls = times.clone();
+    of_calls.dedup();
+    assert_eq!(of_calls.len(), calls.len());
 }

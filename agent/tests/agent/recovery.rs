@@ -24,9 +24,18 @@ async fn an_outcome_that_was_not_reported_is_reported_by_the_next_agent() {
     let mut actions: Vec<String> =
         world.aws.all_calls().split_off(before).into_iter().map(|call| call.action).collect();
     actions.sort();
+    // Whether the line is there is asked for a while before it is sent again.
+    actions.dedup();
     assert_eq!(
         actions,
-        ["CreateLogStream", "GetSecretValue", "PutLogEvents", "SendTaskSuccess", "UpdateItem"]
+        [
+            "CreateLogStream",
+            "GetLogEvents",
+            "GetSecretValue",
+            "PutLogEvents",
+            "SendTaskSuccess",
+            "UpdateItem"
+        ]
     );
     let commits = world.agent().stats().durable_commits;
     assert_eq!(commits, 0, "nothing new was decided");

@@ -155,9 +155,7 @@ impl World {
 
     /// The log events of all streams, in order.
     pub(crate) fn events(&self) -> Vec<String> {
-        let calls = self.aws.calls("PutLogEvents");
-        let events = calls.iter().flat_map(|call| call["logEvents"].as_array().unwrap().clone());
-        events.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+        self.aws.events().into_iter().map(|event| event.message).collect()
     }
 }
 
