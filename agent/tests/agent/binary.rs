@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::world::{World, is_alive, pids, until};
 
-fn agent(data_dir: &Path) -> Command {
+pub(crate) fn agent(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rsqlflow-agent"));
     command
         .env_remove("RSQLFLOW_AGENT_SOCKET")
@@ -20,7 +20,7 @@ fn agent(data_dir: &Path) -> Command {
 }
 
 /// A daemon whose AWS is a port that nobody listens on: an outage.
-async fn serve(world: &World) -> Child {
+pub(crate) async fn serve(world: &World) -> Child {
     let log = std::fs::File::create(world.dir.path().join("daemon.log")).unwrap();
     let mut daemon = agent(&world.config.data_dir)
         .arg("serve")
@@ -41,11 +41,11 @@ async fn serve(world: &World) -> Child {
     daemon
 }
 
-fn daemon_log(world: &World) -> String {
+pub(crate) fn daemon_log(world: &World) -> String {
     std::fs::read_to_string(world.dir.path().join("daemon.log")).unwrap()
 }
 
-fn submit(world: &World, word: &str) -> Output {
+pub(crate) fn submit(world: &World, word: &str) -> Output {
     let mut submit = agent(&world.config.data_dir)
         .args(["submit", "--request-stdin", "--patience", "0"])
         .stdin(Stdio::piped())
@@ -55,7 +55,7 @@ fn submit(world: &World, word: &str) -> Output {
     submit.wait_with_output().unwrap()
 }
 
-fn jobs(world: &World) -> serde_json::Value {
+pub(crate) fn jobs(world: &World) -> serde_json::Value {
     let listed = agent(&world.config.data_dir).args(["jobs", "--json"]).output().unwrap();
     assert!(listed.status.success(), "{listed:?}");
     serde_json::from_slice(&listed.stdout).unwrap()

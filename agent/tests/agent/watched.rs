@@ -63,7 +63,7 @@ async fn health_is_one_line() {
     assert!(body["since"].as_str().unwrap().ends_with('Z'));
     assert!(ask(address, "GET /jobs HTTP/1.1").await.starts_with("HTTP/1.1 404 "));
     assert!(ask(address, "POST /health HTTP/1.1").await.starts_with("HTTP/1.1 405 "));
-    world.shutdown().await;
+    world.shutdown_all().await;
     until("the port to be closed", || std::net::TcpStream::connect(address).err().map(drop)).await;
 }
 
