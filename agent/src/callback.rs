@@ -39,19 +39,22 @@ where
     }
 }
 
+/// What a job hears of its heartbeats.
+pub(crate) struct Told {
+    /// That nobody waits for it any more.
+    pub interrupt: watch::Sender<Option<Interrupt>>,
+    /// That somebody does.
+    pub hear: watch::Sender<bool>,
+}
+
 /// Beats until it is dropped (it is aborted with the job) or nobody waits for the task any more, which it then says
-/// through `interrupt`.
+/// through `told`.
 ///
 /// The first beat comes soon, because the task's patience began when the command was sent, which may be a while ago; a
 /// job that was taken up again beats at once. Most jobs that end within a second cost no beat.
-pub(crate) async fn heartbeat(
-    client: aws_sdk_sfn::Client,
-    request: JobRequest,
-    interrupt: watch::Sender<Option<Interrupt>>,
-    recovered: bool,
-) {
+pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, told: Told, at_once: bool) {
     let every = Duration::from_secs(request.heartbeat_seconds.into()) / BEATS;
-    let first = if recovered { Duration::ZERO } else { FIRST_BEAT.min(every) };
+    let first = if at_once { Duration::ZERO } else { FIRST_BEAT.min(every) };
     let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -61,7 +64,10 @@ pub(crate) async fn heartbeat(
             // A connection that hangs must not cost the beats after it.
             let beat = client.send_task_heartbeat().task_token(&request.task_token).send();
             let error = match tokio::time::timeout(every, beat).await {
-                Ok(Ok(_)) => break,
+                Ok(Ok(_)) => {
+                    told.hear.send_replace(true);
+                    break;
+                }
                 Ok(Err(error)) => error,
                 Err(_) => {
                     tracing::warn!("a heartbeat was not answered in time; trying again");
@@ -72,7 +78,7 @@ pub(crate) async fn heartbeat(
                 Answer::Gone => {
                     let code = error.code().unwrap_or_default();
                     tracing::info!(code, "nobody waits for the job any more");
-                    interrupt.send_replace(Some(Interrupt::Gone));
+                    told.interrupt.send_replace(Some(Interrupt::Gone));
                     return;
                 }
                 Answer::Refused => {

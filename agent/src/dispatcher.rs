@@ -22,6 +22,7 @@ use crate::journal::{Entry, Journal, JournalError, StoredJob};
 use crate::logs::mark::LogMark;
 use crate::outcome::{AttemptEnd, Outcome};
 use crate::protocol::{Accepted, JobInfo};
+use crate::queue::{Queue, UnknownPool, Waiting, Why};
 use crate::salvage::Addressee;
 
 /// When the agent stops, what it can still report has so long.
@@ -133,8 +134,12 @@ enum Message {
         at: String,
     },
     Adopted {
-        job_id: String,
+        job: Waiting,
         attempt: u32,
+    },
+    Queue {
+        job: Waiting,
+        reply: oneshot::Sender<Result<(), UnknownPool>>,
     },
     AttemptEnded {
         job_id: String,
@@ -237,8 +242,17 @@ impl Handle {
     }
 
     /// An attempt that an earlier process started runs on.
-    pub(crate) fn adopted(&self, job_id: &str, attempt: u32) {
-        self.tell(Message::Adopted { job_id: job_id.into(), attempt });
+    pub(crate) fn adopted(&self, job: Waiting, attempt: u32) {
+        self.tell(Message::Adopted { job, attempt });
+    }
+
+    /// Answers once the job may run. Its place is given back with the end of the attempt, or of the job.
+    pub(crate) async fn place(&self, job: Waiting) -> Result<(), UnknownPool> {
+        match self.ask(|reply| Message::Queue { job, reply }).await {
+            Some(answer) => answer,
+            // The agent stops, which the job hears of elsewhere.
+            None => std::future::pending().await,
+        }
     }
 
     pub(crate) async fn booted(&self, job_id: &str, boot_id: &str) -> Result<(), JournalError> {
@@ -351,6 +365,9 @@ struct Dispatcher {
     context: Arc<Context>,
     journal: Journal,
     known: HashMap<String, Known>,
+    queue: Queue,
+    /// Jobs that wait for a place.
+    waiting: HashMap<String, oneshot::Sender<Result<(), UnknownPool>>>,
     /// The jobs' own tasks.
     jobs: JoinSet<()>,
     /// Commits on their way.
@@ -370,6 +387,8 @@ pub(crate) async fn run(
     let mut mailbox = mailbox.0;
     let mut dispatcher = Dispatcher {
         drained: context.config.data_dir.join(DRAINED).exists(),
+        queue: Queue::new(context.config.max_running_jobs, &context.config.pools),
+        waiting: HashMap::new(),
         context,
         journal,
         known: HashMap::new(),
@@ -433,11 +452,16 @@ impl Dispatcher {
                 self.context.metrics.attempt_started();
                 self.journal.started(&job_id, attempt, at);
             }
-            Message::Adopted { job_id, attempt } => self.runs(&job_id, attempt),
+            Message::Adopted { job, attempt } => {
+                self.runs(&job.job_id, attempt);
+                self.queue.adopt(job);
+            }
+            Message::Queue { job, reply } => self.queue(job, reply),
             Message::AttemptEnded { job_id, attempt, end } => {
                 if let Some(known) = self.known.get_mut(&job_id) {
                     known.info.enter("waiting");
                 }
+                self.give_back(&job_id);
                 self.context.metrics.process_ended(end.reason());
                 self.journal.attempt_ended(&job_id, attempt, &end);
             }
@@ -445,6 +469,7 @@ impl Dispatcher {
                 if let Some(known) = self.known.get_mut(&job_id) {
                     known.info.enter("reporting");
                 }
+                self.give_back(&job_id);
                 let (journal, context) = (self.journal.clone(), Arc::clone(&self.context));
                 self.commits.spawn(async move {
                     let written = journal.outcome(&job_id, &outcome).await;
@@ -469,6 +494,7 @@ impl Dispatcher {
             }
             Message::Settled { job_id } => {
                 self.known.remove(&job_id);
+                self.give_back(&job_id);
                 self.prune();
             }
             Message::UsesSecret { secret_id, reply } => {
@@ -505,6 +531,38 @@ impl Dispatcher {
         }
     }
 
+    fn queue(&mut self, job: Waiting, reply: oneshot::Sender<Result<(), UnknownPool>>) {
+        let job_id = job.job_id.clone();
+        if let Err(unknown) = self.queue.push(job) {
+            let _ = reply.send(Err(unknown));
+            return;
+        }
+        if let Some(known) = self.known.get_mut(&job_id) {
+            known.info.enter("queued");
+        }
+        self.waiting.insert(job_id, reply);
+        self.admit();
+    }
+
+    /// A job needs its place no more, or no longer wants one.
+    fn give_back(&mut self, job_id: &str) {
+        self.waiting.remove(job_id);
+        if self.queue.finished(job_id) || self.queue.remove(job_id) {
+            self.admit();
+        }
+    }
+
+    /// Lets everybody go on who may.
+    fn admit(&mut self) {
+        while let Some(job_id) = self.queue.next() {
+            let told = self.waiting.remove(&job_id).is_some_and(|reply| reply.send(Ok(())).is_ok());
+            if !told {
+                // It went away while it waited.
+                self.queue.finished(&job_id);
+            }
+        }
+    }
+
     fn runs(&mut self, job_id: &str, attempt: u32) {
         if let Some(known) = self.known.get_mut(job_id) {
             known.info.attempt = attempt;
@@ -515,6 +573,12 @@ impl Dispatcher {
     /// What is told of a job; its process is known to the supervisor.
     fn info(&self, known: &Known) -> JobInfo {
         let mut info = known.info.clone();
+        if info.state == "queued" {
+            info.waits_for = self.queue.why(&info.job_id).map(|why| match why {
+                Why::Host => "a place on the host (agent.max_running_jobs)".to_owned(),
+                Why::Pool(pool) => format!("a place in pool {pool}"),
+            });
+        }
         if info.state == "running" {
             let file = RunFile::open(&self.context.run_path(&info.job_id, info.attempt));
             info.pid = file.ok().and_then(|file| file.mark()?.script).map(|script| script.pid);

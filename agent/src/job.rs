@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rsqlflow_config::audit::JobAudit;
+use rsqlflow_config::audit::{JobAudit, Status};
 use rsqlflow_config::job::JobError;
 use rsqlflow_config::names;
 use rsqlflow_supervisor::process::boot_id;
@@ -25,6 +25,7 @@ use crate::journal::{Entry, StoredAttempt, StoredJob};
 use crate::logs::mark::LogMark;
 use crate::logs::ship::Shipper;
 use crate::outcome::{AttemptEnd, Outcome};
+use crate::queue::Waiting;
 use crate::{audit, callback};
 
 /// Takes a job to its end. `recovered`: an earlier process of the agent accepted it.
@@ -45,9 +46,12 @@ pub(crate) async fn run(
         }
         let mut heart = JoinSet::new();
         let interrupts = Interrupts { job: interrupt.subscribe(), stop: context.stop.clone() };
+        let late = !recovered && came_late(&job);
+        let (hear, heard) = watch::channel(false);
         if !job.callback_done {
-            let beat =
-                callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), interrupt, recovered);
+            let told = callback::Told { interrupt, hear };
+            let at_once = recovered || late;
+            let beat = callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), told, at_once);
             heart.spawn(beat.in_current_span());
         }
         Run {
@@ -55,6 +59,8 @@ pub(crate) async fn run(
             shippers: JoinSet::new(),
             writers: JoinSet::new(),
             shipped: watch::Sender::new(0),
+            placed: false,
+            heard: late.then_some(heard),
             context,
             job,
         }
@@ -65,6 +71,17 @@ pub(crate) async fn run(
     .await;
 }
 
+/// Whether the request was under way for so long that its task may have ended: a command that is delivered again, or
+/// to a host that was away. Clocks that differ cost a heartbeat and nothing else.
+fn came_late(job: &StoredJob) -> bool {
+    let sent_at = job.request.sent_at.as_deref().and_then(rsqlflow_config::time::parse);
+    let accepted_at = rsqlflow_config::time::parse(&job.accepted_at);
+    sent_at.zip(accepted_at).is_some_and(|(sent, accepted)| (accepted - sent).num_seconds() > LATE_SECONDS)
+}
+
+/// Commands reach a host within a second or two.
+const LATE_SECONDS: i64 = 30;
+
 struct Run {
     context: Arc<Context>,
     job: StoredJob,
@@ -73,6 +90,10 @@ struct Run {
     shippers: JoinSet<()>,
     /// Number of the last attempt that has ended: what it printed is all in its file.
     shipped: watch::Sender<u32>,
+    /// Whether it has its place among the jobs that run.
+    placed: bool,
+    /// For a request that came late: true once Step Functions has said that it still waits for the job.
+    heard: Option<watch::Receiver<bool>>,
 }
 
 impl Run {
@@ -121,6 +142,11 @@ impl Run {
                     if let Some(interrupt) = interrupts.now() {
                         return interrupt.end().map(|end| Outcome { attempt: last, end });
                     }
+                    match self.place(interrupts).await {
+                        Ok(true) => {}
+                        Ok(false) => continue,
+                        Err(end) => return Some(Outcome { attempt: last, end }),
+                    }
                     match self.start(last + 1, interrupts).await {
                         Ok(Some(attempt)) => (last + 1, self.attend(attempt, last + 1, interrupts).await?),
                         Ok(None) => continue,
@@ -137,6 +163,49 @@ impl Run {
             }
             tracing::info!(attempt = number, error = ?end.error, "the attempt failed; another will follow");
             self.context.dispatcher.attempt_ended(&self.job.job_id, number, end);
+            self.placed = false;
+        }
+    }
+
+    /// Waits until the job may run; false where it is interrupted.
+    async fn place(&mut self, interrupts: &mut Interrupts) -> Result<bool, AttemptEnd> {
+        if let Some(mut heard) = self.heard.take() {
+            tracing::info!("the request came late; asking whether the job is still waited for");
+            tokio::select! {
+                biased;
+                _ = interrupts.next() => return Ok(false),
+                // Whoever would say so ends only with the job.
+                _ = heard.wait_for(|heard| *heard) => {}
+            }
+        }
+        if self.placed {
+            return Ok(true);
+        }
+        // What the audit trail says of a job that waits for longer than a moment.
+        let last = self.job.attempts.last().map_or(0, |last| last.attempt);
+        if last == 0 {
+            let record = audit::record(&self.job, &self.context.config.instance_id, last, None);
+            self.audit.send_replace(Some(JobAudit { execution_status: Status::Triggered, ..record }));
+        }
+        tokio::select! {
+            biased;
+            _ = interrupts.next() => Ok(false),
+            placed = self.context.dispatcher.place(self.wanted()) => {
+                placed.map_err(|unknown| {
+                    AttemptEnd::without_process(JobError::InvalidRequest, unknown.to_string())
+                })?;
+                self.placed = true;
+                Ok(true)
+            }
+        }
+    }
+
+    fn wanted(&self) -> Waiting {
+        Waiting {
+            job_id: self.job.job_id.clone(),
+            run: self.job.request.workflow_execution_id.clone(),
+            pool: self.job.request.pool.clone(),
+            priority: self.job.request.priority,
         }
     }
 
@@ -220,7 +289,8 @@ impl Run {
             });
         }
         if matches!(found, Found::Running(_)) {
-            self.context.dispatcher.adopted(&job_id, number);
+            self.context.dispatcher.adopted(self.wanted(), number);
+            self.placed = true;
             self.record(number, None);
         }
         Some(found)

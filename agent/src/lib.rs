@@ -46,7 +46,6 @@ pub mod metrics;
 mod notify;
 mod outcome;
 pub mod protocol;
-#[cfg_attr(not(test), expect(dead_code, reason = "the dispatcher does not ask it yet"))]
 mod queue;
 mod redact;
 mod salvage;

@@ -188,11 +188,13 @@ impl Queue {
     }
 
     /// How many jobs run.
+    #[cfg(test)]
     pub(crate) fn running(&self) -> usize {
         self.running.len()
     }
 
     /// How many jobs wait.
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }

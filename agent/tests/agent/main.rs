@@ -10,6 +10,7 @@
 mod binary;
 mod ends;
 mod fake_aws;
+mod host;
 mod operators;
 mod output;
 mod recovery;
