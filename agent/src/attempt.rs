@@ -26,7 +26,7 @@ use crate::interrupt::{Interrupt, Interrupts};
 use crate::message;
 use crate::outcome::AttemptEnd;
 use crate::redact::Redactor;
-use crate::script::{self, Places};
+use crate::script::{self, Places, Trusted};
 
 /// A supervisor that has its file has said who it is within milliseconds; this only guards against what cannot be.
 const MARK_PATIENCE: Duration = Duration::from_secs(10);
@@ -67,12 +67,7 @@ impl Attempt {
         attempt: u32,
         started_at: &str,
     ) -> Result<Self, NotStarted> {
-        let places = Places {
-            scripts_dir: &context.config.scripts_dir,
-            lib_dir: &context.lib_dir,
-            path: &context.config.path,
-            strict_modes: context.config.strict_modes,
-        };
+        let places = Places::of(&context.config, &context.lib_dir, Trusted::own());
         let launch = script::resolve(request, &places).map_err(|problem| {
             NotStarted::Never(AttemptEnd::without_process(problem.error(), problem.to_string()))
         })?;

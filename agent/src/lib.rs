@@ -58,6 +58,6 @@ pub use config::{AgentConfig, Clients};
 pub use dispatcher::{KillError, SubmitError};
 pub use notify::Notify;
 pub use protocol::{Accepted, JobInfo};
-pub use script::{script_problem, scripts_dir_problem};
+pub use script::{Trusted, script_problem, scripts_dir_problem};
 pub use secrets::secret_problem;
 pub use socket::FILE_NAME as SOCKET_FILE_NAME;

@@ -11,13 +11,13 @@ pub(crate) mod serve;
 pub(crate) mod submit;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use rsqlflow_agent::protocol::{Reply, Request};
 use rsqlflow_agent::{SOCKET_FILE_NAME, client};
-use rsqlflow_config::settings::Settings;
+use rsqlflow_config::settings::{FILE_NAME, Settings};
 
 /// The daemon on the host that runs scripts.
 #[derive(Parser)]
@@ -25,7 +25,7 @@ use rsqlflow_config::settings::Settings;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// The settings file; rsqlflow.toml in the working directory where there is one.
+    /// The settings file; else rsqlflow.toml in the working directory, else the service's in /etc/rsqlflow.
     #[arg(long, global = true, value_name = "FILE", env = "RSQLFLOW_SETTINGS")]
     pub(crate) settings: Option<PathBuf>,
     /// Directory of the journal, job logs and socket.
@@ -84,6 +84,9 @@ hold). Exit code 1 when a check fails; a warning is no failure.";
 const COMPLETIONS_EXAMPLES: &str = "\
 Example:
   rsqlflow-agent completions bash > /etc/bash_completion.d/rsqlflow-agent";
+
+/// The settings of the agent that runs as a service, as the packages install it.
+const SERVICE_SETTINGS: &str = "/etc/rsqlflow/rsqlflow.toml";
 
 /// Where the agent keeps its data when nothing says otherwise.
 const DEFAULT_DATA_DIR: &str = "/var/lib/rsqlflow-agent";
@@ -161,12 +164,21 @@ pub(crate) enum Failure {
     Unreached(anyhow::Error),
 }
 
+/// The settings file that was named. Operators who ask about a service's agent from anywhere mean the service's; the
+/// daemon itself is always told.
+fn settings_file(cli: &Cli, base: &Path) -> Option<PathBuf> {
+    let serves = matches!(cli.command, Command::Serve);
+    let other = cli.data_dir.is_some() || base.join(FILE_NAME).exists();
+    let service = PathBuf::from(SERVICE_SETTINGS);
+    cli.settings.clone().or_else(|| (!serves && !other && service.exists()).then_some(service))
+}
+
 pub(crate) fn load_settings(cli: &Cli) -> Result<Settings, Failure> {
     let base = std::env::current_dir().context("the working directory").map_err(Failure::Usage)?;
     // Jobs carry values in variables that are not UTF-8 at times; those are no settings.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Settings::load(cli.settings.as_deref(), &base, environment)
+    Settings::load(settings_file(cli, &base).as_deref(), &base, environment)
         .map_err(|error| Failure::Usage(anyhow::Error::new(error).context("the settings do not hold")))
 }
 

@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use rsqlflow_config::job::JobRequest;
 use rsqlflow_config::names;
 
+pub use modes::Trusted;
 pub(crate) use problem::ScriptProblem;
 
 use crate::config::AgentConfig;
 
 use elf::ElfProblem;
 use first_line::{FIRST_LINE_MAX, Interpreter};
-use modes::Trusted;
 
 /// A command line: an absolute program and its arguments.
 #[derive(Debug)]
@@ -41,17 +41,17 @@ pub(crate) struct Places<'a> {
     pub scripts_dir: &'a Path,
     pub lib_dir: &'a Path,
     pub path: &'a str,
-    /// Whether scripts that others can change are refused.
-    pub strict_modes: bool,
+    /// Who may change scripts; everyone where there is nobody.
+    pub trusted: Option<Trusted>,
 }
 
 impl<'a> Places<'a> {
-    pub(crate) fn of(config: &'a AgentConfig, lib_dir: &'a Path) -> Self {
+    pub(crate) fn of(config: &'a AgentConfig, lib_dir: &'a Path, trusted: Trusted) -> Self {
         Self {
             scripts_dir: &config.scripts_dir,
             lib_dir,
             path: &config.path,
-            strict_modes: config.strict_modes,
+            trusted: config.strict_modes.then_some(trusted),
         }
     }
 }
@@ -84,13 +84,13 @@ pub(crate) fn resolve(request: &JobRequest, places: &Places<'_>) -> Result<Launc
     })
 }
 
-/// Why a script would not be started now; `None` where it would.
-pub fn script_problem(config: &AgentConfig, script: &str) -> Option<String> {
-    look(script, &Places::of(config, Path::new(""))).err().map(|problem| problem.to_string())
+/// Why an agent of that user would not start a script now; `None` where it would.
+pub fn script_problem(config: &AgentConfig, user: Trusted, script: &str) -> Option<String> {
+    look(script, &Places::of(config, Path::new(""), user)).err().map(|problem| problem.to_string())
 }
 
-/// Why no script at all would be started.
-pub fn scripts_dir_problem(config: &AgentConfig) -> Option<String> {
+/// Why an agent of that user would start no script at all.
+pub fn scripts_dir_problem(config: &AgentConfig, user: Trusted) -> Option<String> {
     let path = config.scripts_dir.clone();
     let directory = match path.canonicalize() {
         Ok(directory) => directory,
@@ -101,7 +101,7 @@ pub fn scripts_dir_problem(config: &AgentConfig) -> Option<String> {
     if !directory.is_dir() {
         return Some(format!("{} is no directory", path.display()));
     }
-    let modes = Trusted::own().check_above(&directory).err().filter(|_| config.strict_modes);
+    let modes = user.check_above(&directory).err().filter(|_| config.strict_modes);
     modes.map(|problem| format!("{problem} (agent.strict_modes)"))
 }
 
@@ -191,8 +191,7 @@ fn open(script: &str, places: &Places<'_>) -> Result<(File, PathBuf), ScriptProb
     if !kind.is_file() {
         return Err(ScriptProblem::Special { script: named() });
     }
-    if places.strict_modes {
-        let trusted = Trusted::own();
+    if let Some(trusted) = places.trusted {
         trusted
             .check_above(&directory)
             .and_then(|()| trusted.check_below(&directory, &path, &real))

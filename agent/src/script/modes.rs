@@ -38,16 +38,18 @@ pub(crate) enum ModesProblem {
     Unseen { path: PathBuf, reason: String },
 }
 
-/// Whom the agent trusts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Trusted {
+/// Whom an agent trusts besides root: itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trusted {
+    /// Its user.
     pub user: u32,
+    /// Its group.
     pub group: u32,
 }
 
 impl Trusted {
-    /// The agent's effective user and group, and root.
-    pub(crate) fn own() -> Self {
+    /// This process's effective user and group.
+    pub fn own() -> Self {
         Self { user: rustix::process::geteuid().as_raw(), group: rustix::process::getegid().as_raw() }
     }
 

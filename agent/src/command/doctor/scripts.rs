@@ -1,9 +1,9 @@
 //! The scripts directory, and each script in it as it would be checked before its start.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rsqlflow_agent::{AgentConfig, script_problem, scripts_dir_problem};
+use rsqlflow_agent::{AgentConfig, Trusted, script_problem, scripts_dir_problem};
 
 use super::Check;
 
@@ -19,7 +19,8 @@ const ENDINGS: [&str; 7] = ["sh", "bash", "ksh", "sql", "rsql", "py", "pl"];
 
 pub(super) fn examine(config: &AgentConfig) -> Vec<Check> {
     const NAME: &str = "scripts directory";
-    if let Some(problem) = scripts_dir_problem(config) {
+    let user = agents_user(&config.data_dir);
+    if let Some(problem) = scripts_dir_problem(config, user) {
         return vec![Check::fail(NAME, problem, "scripts_dir in the settings says where it is")];
     }
     let shown = config.scripts_dir.display();
@@ -28,7 +29,16 @@ pub(super) fn examine(config: &AgentConfig) -> Vec<Check> {
     let mut scripts = Vec::new();
     collect(&config.scripts_dir, Path::new(""), 0, &mut scripts);
     scripts.sort_unstable();
-    vec![directory, judge(&scripts, |script| script_problem(config, script))]
+    vec![directory, judge(&scripts, |script| script_problem(config, user, script))]
+}
+
+/// Root may ask about an agent that is not root: its data directory belongs to it.
+fn agents_user(data_dir: &Path) -> Trusted {
+    let own = Trusted::own();
+    match std::fs::metadata(data_dir) {
+        Ok(data) if own.user == 0 => Trusted { user: data.uid(), group: data.gid() },
+        _ => own,
+    }
 }
 
 fn judge(scripts: &[String], problem: impl Fn(&str) -> Option<String>) -> Check {
