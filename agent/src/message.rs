@@ -1,7 +1,8 @@
 //! What an operator reads about a job that failed: one message from the end of its log.
 //!
 //! The best is the statement's own error, as rsql and psql print it. Where there is none, the last lines. Any log will
-//! do: binary, empty, cut in the middle.
+//! do: binary, empty, cut in the middle. What only a terminal understands is left out: colours, and what a carriage
+//! return wrote over.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -21,9 +22,7 @@ const MESSAGE_MAX: usize = 8 * 1024;
 
 /// The message for an attempt that ended with `how`, for instance `exit code 21`.
 pub(crate) fn of_failure(log: &Path, how: &str, redactor: &Redactor) -> String {
-    let tail = read_tail(log).unwrap_or_default();
-    let text = redactor.mask_text(&String::from_utf8_lossy(&tail));
-    match reason(&text) {
+    match reason(&tail(log, redactor)) {
         Some(reason) => format!("{} ({how})", shorten(&reason)),
         None => format!("{how}; the script printed nothing"),
     }
@@ -31,11 +30,32 @@ pub(crate) fn of_failure(log: &Path, how: &str, redactor: &Redactor) -> String {
 
 /// The last lines of a log, for an attempt whose end is not of its own making.
 pub(crate) fn last_lines(log: &Path, redactor: &Redactor) -> Option<String> {
-    let tail = read_tail(log).unwrap_or_default();
-    let text = redactor.mask_text(&String::from_utf8_lossy(&tail));
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
+    let lines = tail(log, redactor);
     let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
     (!last.is_empty()).then(|| shorten(&last.join("\n")))
+}
+
+/// The lines at a log's end that say something.
+fn tail(log: &Path, redactor: &Redactor) -> Vec<String> {
+    let text = redactor.mask_text(&String::from_utf8_lossy(&read_tail(log).unwrap_or_default()));
+    text.lines().map(plain).filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// A line as a terminal would leave it, without what is no text.
+fn plain(line: &str) -> String {
+    let line = line.trim_end();
+    let mut rest = line.rsplit('\r').next().unwrap_or(line);
+    let mut plain = String::with_capacity(rest.len());
+    while let Some((text, sequence)) = rest.split_once("\u{1b}[") {
+        plain.push_str(text);
+        // ECMA-48, 5.4: parameters, then one byte that ends the sequence.
+        rest = sequence.trim_start_matches(|c| matches!(c, ' '..='?'));
+        rest = rest.strip_prefix(|c| matches!(c, '@'..='~')).unwrap_or(rest);
+    }
+    plain.push_str(rest);
+    plain.retain(|c| !c.is_control() || c == '\t');
+    plain.truncate(plain.trim_end().len());
+    plain
 }
 
 fn read_tail(log: &Path) -> std::io::Result<Vec<u8>> {
@@ -44,12 +64,18 @@ fn read_tail(log: &Path) -> std::io::Result<Vec<u8>> {
     let start = length.saturating_sub(TAIL_MAX);
     let mut tail = vec![0; usize::try_from(length - start).unwrap_or(0)];
     file.read_exact_at(&mut tail, start)?;
+    // A line that begins before it may begin with half a secret.
+    if start > 0
+        && let Some(end) = tail.iter().position(|byte| *byte == b'\n')
+        && end + 1 < tail.len()
+    {
+        tail.drain(..=end);
+    }
     Ok(tail)
 }
 
 /// The last error statement of the log, else its last lines.
-fn reason(text: &str) -> Option<String> {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
+fn reason(lines: &[String]) -> Option<String> {
     let found = lines.iter().enumerate().rev().find_map(|(index, line)| Some((index, error_text(line)?)));
     if let Some((index, message)) = found {
         let state = lines[index + 1..].iter().take(LAST_LINES).find_map(|line| sqlstate(line));
@@ -107,6 +133,7 @@ mod tests {
         assert_eq!(message(b"rsql: ERROR:  boom secret99\n"), "boom ******** (exit code 21)");
         assert_eq!(message(b"psql:f:1: ERROR:  boom"), "boom (exit code 21)");
         assert_eq!(message(b"ERROR:  boom\r\n"), "boom (exit code 21)");
+        assert_eq!(message(b"load 50%\rrsql: \x1b[1;31mERROR:  boom\x1b[0m\0\n"), "boom (exit code 21)");
     }
 
     #[test]
@@ -121,6 +148,9 @@ mod tests {
         let long = "ä".repeat(100_000);
         let short = message(long.as_bytes());
         assert!(short.len() < MESSAGE_MAX + 100 && short.starts_with('…'), "{}", short.len());
+        let mut long = b"secret99 ".repeat(20_000);
+        long.extend_from_slice(b"\nlast\n");
+        assert_eq!(message(&long), "last (exit code 21)");
         let missing = of_failure(Path::new("/nonexistent/log"), "signal 9", &Redactor::default());
         assert_eq!(missing, "signal 9; the script printed nothing");
     }
