@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::fake_aws::Answer;
-use crate::world::{Told, World};
+use crate::fake_aws::{Answer, FakeAws};
+use crate::world::{Told, World, told};
 
 /// This process's memory: the agent is part of it.
 fn memory_kib() -> u64 {
@@ -224,6 +224,38 @@ async fn much_output_is_bounded_in_memory_and_in_the_log() {
     assert!(last.starts_with("[rsqlflow: 209,515,200 more bytes are not shipped"), "{last}");
     let shipped: usize = events[..events.len() - 1].iter().map(|event| event.len() + 1).sum();
     assert!((199_900..=200_100).contains(&shipped), "{shipped}");
+}
+
+#[tokio::test]
+async fn who_prints_much_waits_for_memory_and_holds_up_nobody_else() {
+    let world = World::new().await;
+    world.aws.always("PutLogEvents", Answer::Silence);
+    for job in 0..8 {
+        let name = format!("much{job}.sh");
+        world.script(&name, "yes 'a line of output' | head -c 5000000");
+        let mut request = world.request(&name);
+        request.task_token.push_str(&name);
+        world.submit(&request).await;
+    }
+    let size = |call: &serde_json::Value| {
+        let events = call["logEvents"].as_array().unwrap();
+        events.iter().map(|event| event["message"].as_str().unwrap().len() + 1).sum::<usize>()
+    };
+    let large = |aws: &FakeAws| {
+        let large = aws.calls("PutLogEvents").iter().filter(|call| size(call) > 100_000).count();
+        (large == 3).then_some(())
+    };
+    world.aws.wait("large calls", large).await;
+    world.script("few.sh", "echo heard");
+    let mut request = world.request("few.sh");
+    request.task_token.push_str("few");
+    world.submit(&request).await;
+    let few = |aws: &FakeAws| {
+        aws.calls("PutLogEvents").into_iter().find(|call| call["logEvents"][0]["message"] == "heard")
+    };
+    world.aws.wait("the one line", few).await;
+    world.aws.wait("all callbacks", |aws| (told(aws).len() == 9).then_some(())).await;
+    large(&world.aws).expect("no fourth large call before one of the three is answered");
 }
 
 #[tokio::test]
