@@ -66,11 +66,7 @@ async fn credentials(config: &SdkConfig) -> (Option<String>, Check) {
     let began = Instant::now();
     match tokio::time::timeout(CONFIG_PATIENCE, provider.provide_credentials()).await {
         Err(_) => (None, Check::fail(CREDENTIALS, "none came in time", renewal(""))),
-        Ok(Err(error)) => {
-            let text = cause(&error);
-            let check = Check::fail(CREDENTIALS, &text, renewal(&text));
-            (None, check)
-        }
+        Ok(Err(error)) => (None, refused(&cause(&error))),
         Ok(Ok(found)) => {
             let kind = source(&found);
             let check = judge(&kind, found.expiry(), SystemTime::now());
@@ -78,6 +74,18 @@ async fn credentials(config: &SdkConfig) -> (Option<String>, Check) {
             (Some(kind), Check { milliseconds: Some(took), ..check })
         }
     }
+}
+
+/// What the SDK says where it finds none. It tells of every place it looked at, which are always the same.
+fn refused(text: &str) -> Check {
+    if text.contains("no credentials found in chain") {
+        let places =
+            "there are none: not in the environment, a profile, a container's or the instance's role";
+        return Check::fail(CREDENTIALS, places, renewal(""));
+    }
+    let lower = text.to_lowercase();
+    let kind = ["sso", "imds", "profile"].into_iter().find(|kind| lower.contains(kind));
+    Check::fail(CREDENTIALS, text, renewal(kind.unwrap_or_default()))
 }
 
 fn judge(kind: &str, expiry: Option<SystemTime>, now: SystemTime) -> Check {
@@ -151,6 +159,18 @@ mod tests {
         let expired = judge("Sso", Some(now - Duration::from_secs(1)), now);
         assert_eq!(expired.message, "from Sso: expired at 1970-01-12T13:46:39Z");
         assert!(expired.hint.unwrap().starts_with("aws sso login --profile "));
+    }
+
+    #[test]
+    fn why_there_are_none_is_told_in_a_line() {
+        let chain =
+            refused("no credentials found in chain. Attempted:\n  Environment: not enabled\n  Profile: no");
+        assert!(chain.hint.unwrap().starts_with("on EC2 give the instance a role"));
+        assert!(!chain.message.contains('\n'));
+        let sso = refused("profile `x` needs the feature sso");
+        assert!(sso.hint.unwrap().starts_with("aws sso login"));
+        let imds = refused("failed to load IMDS session token");
+        assert!(imds.hint.unwrap().starts_with("give the instance a role"));
     }
 
     #[test]
