@@ -28,9 +28,6 @@ use crate::salvage::Addressee;
 /// When the agent stops, what it can still report has so long.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often settled jobs that are old enough are forgotten; only ever when a job is settled.
-const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
-
 /// The file in the data directory that says that the host is drained.
 const DRAINED: &str = "drained";
 
@@ -712,22 +709,11 @@ impl Dispatcher {
 
     /// Forgets what is old, and its files.
     fn prune(&mut self) {
-        if self.pruned.is_some_and(|at| at.elapsed() < PRUNE_EVERY) {
+        if self.pruned.is_some_and(|at| at.elapsed() < crate::retention::EVERY) {
             return;
         }
         self.pruned = Some(Instant::now());
         let (journal, context) = (self.journal.clone(), Arc::clone(&self.context));
-        self.commits.spawn(async move {
-            let before = chrono::Utc::now() - context.config.log_retention;
-            match journal.prune(rsqlflow_config::time::format(before)).await {
-                Ok(gone) => {
-                    for job_id in gone {
-                        // One that never printed has none.
-                        let _ = std::fs::remove_dir_all(context.job_dir(&job_id));
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "old jobs could not be forgotten"),
-            }
-        });
+        self.commits.spawn(async move { crate::retention::enforce(&journal, &context).await });
     }
 }

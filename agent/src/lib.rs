@@ -20,6 +20,7 @@
 //! | `secrets`, `redact` | credentials for scripts, and how they stay out of what leaves the host |
 //! | [`protocol`], `socket`, [`client`] | the Unix socket |
 //! | `notify` | what the service manager hears, and the watchdog |
+//! | `retention` | how long the files of settled jobs are kept |
 //! | `salvage` | whom to tell that a request is not one |
 //!
 //! The agent speaks to AWS through the SDK clients it is given and knows nothing of what answers them.
@@ -48,6 +49,7 @@ mod outcome;
 pub mod protocol;
 mod queue;
 mod redact;
+mod retention;
 mod salvage;
 mod script;
 mod secrets;

@@ -260,6 +260,17 @@ impl Journal {
         self.writer.write(Need::Relaxed, read_unsettled).await
     }
 
+    /// The jobs that are settled, the one settled first first.
+    pub(crate) async fn settled(&self) -> Result<Vec<String>, JournalError> {
+        self.writer
+            .write(Need::Relaxed, |tx| {
+                tx.prepare("select job_id from jobs where settled_at is not null order by settled_at")?
+                    .query_map([], |row| row.get(0))?
+                    .collect()
+            })
+            .await
+    }
+
     /// Forgets jobs that were settled before `before`; answers their ids.
     pub(crate) async fn prune(&self, before: String) -> Result<Vec<String>, JournalError> {
         self.writer

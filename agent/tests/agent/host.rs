@@ -156,3 +156,31 @@ async fn a_request_that_comes_late_is_asked_about_before_it_runs() {
     until("the script that is waited for", || ran.exists().then_some(())).await;
     world.settled().await;
 }
+
+#[tokio::test]
+async fn logs_of_settled_jobs_make_room_for_newer_ones() {
+    let mut world = World::stopped();
+    world.config.log_retention_bytes = 1500;
+    world.start().await;
+    world.script("job.sh", "head -c 1000 /dev/zero | tr '\\0' x");
+    for name in ["first", "second"] {
+        world.submit(&named(&world, name)).await;
+        world.settled().await;
+    }
+    // The look at the disk comes with a job that is settled, and not often; a new agent has not looked yet.
+    let log = |job_id: &str| world.config.data_dir.join("jobs").join(job_id).join("1.log");
+    let ids: Vec<String> = std::fs::read_dir(world.config.data_dir.join("jobs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|id| log(id).exists())
+        .collect();
+    assert_eq!(ids.len(), 2);
+    world.shutdown().await;
+    world.start().await;
+    world.script("job.sh", "true");
+    world.submit(&named(&world, "third")).await;
+    world.settled().await;
+    let log = |job_id: &str| world.config.data_dir.join("jobs").join(job_id).join("1.log");
+    until("the older log to go", || (ids.iter().filter(|id| log(id).exists()).count() == 1).then_some(()))
+        .await;
+}
