@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rsqlflow_agent::{Accepted, Agent, AgentConfig, Scripts};
 use rsqlflow_config::job::{JobFailure, JobRequest, JobSuccess, VERSION};
+use rsqlflow_supervisor::run_file::RunFile;
 use serde_json::Value;
 
 use crate::fake_aws::{DEADLINE, FakeAws};
@@ -156,6 +157,23 @@ impl World {
     /// The log events of all streams, in order.
     pub(crate) fn events(&self) -> Vec<String> {
         self.aws.events().into_iter().map(|event| event.message).collect()
+    }
+}
+
+impl Drop for World {
+    /// Scripts outlive their agents; none outlives its test.
+    fn drop(&mut self) {
+        self.agent = None;
+        let Ok(jobs) = std::fs::read_dir(self.config.data_dir.join("jobs")) else { return };
+        for file in jobs.flatten().filter_map(|job| std::fs::read_dir(job.path()).ok()).flatten().flatten() {
+            let run = file.path().extension().is_some_and(|extension| extension == "run");
+            let supervisor =
+                run.then(|| RunFile::open(&file.path()).ok()?.mark()).flatten().map(|mark| mark.supervisor);
+            if let Some(handle) = supervisor.and_then(|supervisor| supervisor.open()) {
+                // One that has ended by now is what is wanted.
+                let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::TERM);
+            }
+        }
     }
 }
 
