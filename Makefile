@@ -1,6 +1,7 @@
 # Few targets, each on its own from a fresh clone:
 #   make demo    builds rsqlflow and runs the demo: a retail warehouse load on this machine
 #   make test    every test: units, the real binaries, PostgreSQL, the aws command line
+#   make chaos   the agent killed N times (500) while jobs run, and behind a network that fails for two minutes
 #   make bench   the benchmarks, release build, one JSON line per figure
 #   make lint    formatting, clippy, the validators of state machines and systemd units
 # What a target needs and the machine lacks is installed by setup/install (Debian packages, a Python virtual
@@ -13,8 +14,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEMO_ARGS ?=
+N ?= 500
 
-.PHONY: demo test bench lint
+.PHONY: demo test chaos bench lint
 
 demo:
 	setup/install build postgresql
@@ -25,6 +27,11 @@ test:
 	setup/install build postgresql nextest aws
 	cargo build --locked
 	PATH="$$(setup/install --path):$$PATH" cargo nextest run --locked --workspace
+
+chaos:
+	setup/install build
+	cargo build --locked
+	RSQLFLOW_CHAOS_KILLS=$(N) cargo test --locked -p rsqlflow-tests --test e2e chaos:: -- --nocapture --test-threads 1
 
 bench:
 	setup/install build strace

@@ -1,10 +1,16 @@
 //! What the end-to-end tests need: a directory of their own, the real binaries, an `rsqlflow up` that ends with the
-//! test, the plain `aws` command line, and waiting for conditions.
+//! test, a daemon that can be killed, a proxy that makes calls fail, the plain `aws` command line, and waiting for
+//! conditions.
 //!
 //! A failed expectation panics: this is test code, only kept in a library so that it is compiled once.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 pub mod aws;
+pub mod daemon;
+pub mod endpoint;
+pub mod processes;
+pub mod proxy;
+pub mod random;
 pub mod site;
 pub mod up;
 

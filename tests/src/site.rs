@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::processes::{self, Process};
+
 /// A directory with everything a run needs.
 pub struct Site {
     dir: tempfile::TempDir,
@@ -90,6 +92,19 @@ impl Site {
         )
         .unwrap();
         site
+    }
+
+    /// Replaces the settings; `scripts_dir` is told already.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn settings(&self, toml: &str) {
+        self.file("rsqlflow.toml", &format!("scripts_dir = \"scripts\"\n{toml}"));
+    }
+
+    /// The processes of the site, without `known` ones.
+    pub fn processes(&self, known: &[u32]) -> Vec<Process> {
+        processes::of_site(self.dir.path(), known)
     }
 
     /// A path in the site.
@@ -179,9 +194,18 @@ impl Site {
     }
 }
 
+/// Variable that keeps the directories of tests.
+const KEEP: &str = "RSQLFLOW_TESTS_KEEP";
+
 impl Drop for Site {
     /// Run as root, the private warehouse's files are outside the site; its server has ended with whoever started it.
     fn drop(&mut self) {
+        if std::env::var_os(KEEP).is_some() {
+            self.dir.disable_cleanup(true);
+            eprintln!("kept: {}", self.dir.path().display());
+        } else if std::thread::panicking() {
+            eprintln!("{KEEP}=1 keeps the directory");
+        }
         if let Ok(files) = fs::read_to_string(self.data_dir().join("warehouse/files"))
             && files.contains("rsqlflow-warehouse-")
         {

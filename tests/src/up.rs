@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::endpoint::Endpoint;
 use crate::site::{Ran, Site, run};
 use crate::wait_for;
 
@@ -46,6 +47,11 @@ impl<'a> Up<'a> {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it listens and with which key.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::of(&self.site.data_dir())
     }
 
     /// Everything it has printed, and earlier ones of the site with it.

@@ -2,13 +2,17 @@
 //!
 //! One binary, one file per story. Every story has a directory of its own, so they may run at once.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod bad_scripts;
+mod chaos;
 mod demo;
+mod disk_full;
 mod failures;
 mod plain_form;
 mod restarts;
 mod secrets;
 mod statemachines;
+mod tree;
+mod upgrade;
 mod values;

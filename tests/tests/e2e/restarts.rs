@@ -1,6 +1,7 @@
 //! `kill -9` of the embedded default between two stages: the run goes on after a restart, and nothing that had
 //! finished runs again.
 
+use rsqlflow_tests::processes::is_alive;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::up::Up;
 use rsqlflow_tests::wait_for;
@@ -24,7 +25,7 @@ fn a_run_survives_kill_9_between_stages() {
         let up = Up::start(&site);
         site.rsqlflow(&["run", "w", "--id", &id]).expect(0);
         wait_for("the stages before the kill", || (site.lines("ran").len() >= marks).then_some(()));
-        // Finished means recorded: a script that was still running may be run or reported lost.
+        // Finished means recorded; a script that was still running is adopted.
         wait_for("the record of the finished job", || {
             let status = site.status(&id);
             let done = status["jobs"]
@@ -41,17 +42,43 @@ fn a_run_survives_kill_9_between_stages() {
             let status = site.status(&id);
             (!["triggered", "running"].contains(&status["execution_status"].as_str()?)).then_some(status)
         });
-        let lines = site.lines("ran");
-        if status["execution_status"] == "completed" {
-            assert_eq!(lines, ["one", "two", "one"], "round {at}");
-        } else {
-            // The kill hit a script that was running: its end is unknown, and is told so; nothing ran twice.
-            let jobs = status["jobs"].as_array().unwrap();
-            assert!(jobs.iter().any(|job| job["error"] == "Rsql.HostLost"), "round {at}: {status}");
-            assert!(lines.len() <= 3, "round {at}: {lines:?}");
-        }
+        assert_eq!(status["execution_status"], "completed", "round {at}: {status}");
+        assert_eq!(site.lines("ran"), ["one", "two", "one"], "round {at}");
         up.stop();
     }
+}
+
+#[test]
+fn a_script_survives_kill_9_of_the_process_that_started_it() {
+    let site = Site::new();
+    site.script(
+        "wait.sh",
+        "#!/bin/sh\necho $$ >> started\necho before\nuntil [ -e go ]; do sleep 0.05; done\necho after\nexit 7\n",
+    );
+    site.put(&json!({"workflow_id": "w", "workflow_stages": [{"execution_type": "sequential", "execution_flag": "y",
+        "scripts": [{"script": "wait.sh", "job_name": "waits", "success_exit_codes": [7]}]}]}));
+    let up = Up::start(&site);
+    site.rsqlflow(&["run", "w", "--id", "r"]).expect(0);
+    wait_for("the script to start", || (site.lines("scripts/started").len() == 1).then_some(()));
+    // Once while it runs, once more, and once after it has ended with nobody there to see it.
+    up.kill_9();
+    Up::start(&site).kill_9();
+    site.file("scripts/go", "");
+    let pid = site.lines("scripts/started")[0].parse().unwrap();
+    wait_for("the script to end", || (!is_alive(pid)).then_some(()));
+    let up = Up::start(&site);
+    let status = wait_for("the run to end", || {
+        let status = site.status("r");
+        (status["execution_status"] == "completed").then_some(status)
+    });
+    let job = &status["jobs"][0];
+    assert_eq!((&job["exit_code"], &job["attempt"]), (&7.into(), &1.into()), "{job}");
+    assert_eq!(site.lines("scripts/started").len(), 1, "it was started once");
+    let log = wait_for("the log", || up.endpoint().log_stream("r/waits/1").filter(|lines| lines.len() > 1));
+    assert_eq!(log, ["before", "after"]);
+    up.stop();
+    let left = site.processes(&[]);
+    assert!(left.is_empty(), "processes are left: {left:?}");
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! The weather: a daemon that is killed at random instants, and a way to AWS that fails.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rsqlflow_tests::daemon::{self, Daemon};
+use rsqlflow_tests::proxy::Proxy;
+use rsqlflow_tests::proxy::faults::Faults;
+use rsqlflow_tests::random::{self, Random};
+use rsqlflow_tests::site::Site;
+use rsqlflow_tests::up::Up;
+use rsqlflow_tests::wait_for;
+
+use super::{night, proof};
+
+/// What a night has to stand.
+pub(super) struct Storm {
+    /// Jobs of a run.
+    pub(super) jobs: usize,
+    /// Kills in all; as many runs follow one another as they take.
+    pub(super) kills: usize,
+    /// Longest life of a daemon between two kills.
+    pub(super) life: Duration,
+    /// What happens to the daemon's calls.
+    pub(super) faults: Faults,
+    /// An outage in the first run.
+    pub(super) outage: Option<Duration>,
+}
+
+/// How long a run may take.
+const NIGHT: Duration = Duration::from_secs(280);
+
+/// Runs nights until the kills are done, and proves each.
+pub(super) fn weather(storm: &Storm) {
+    let seed = random::seed();
+    let _told = random::Told(seed);
+    let mut random = Random::new(seed);
+    let site = Site::new();
+    // A job survives an outage for as long as its task's patience lasts.
+    let heartbeat = 30 + 2 * storm.outage.unwrap_or_default().as_secs();
+    site.settings(&format!(
+        "heartbeat_seconds = {heartbeat}\n[agent]\ngrace_seconds = 1\n[local]\nagent_socket = \"{}\"\n",
+        daemon::socket(&site).display()
+    ));
+    let jobs = night::draw(storm.jobs, &mut random);
+    night::prepare(&site, "night", &jobs);
+    let up = Up::start(&site);
+    let endpoint = up.endpoint();
+    let mut kills = 0;
+    for round in 1.. {
+        night::begin(&site);
+        let proxy = Proxy::start(&endpoint.url, storm.faults, random.draw());
+        let mut daemon = Daemon::start(&site, &endpoint.at(&proxy.url()));
+        let id = format!("night-{round}");
+        let mut run = wait_in_the_background(&site, &id);
+        let began = Instant::now();
+        let mut outage = storm.outage.filter(|_| round == 1);
+        while running(&mut run) {
+            assert!(
+                began.elapsed() < NIGHT + storm.outage.unwrap_or_default(),
+                "{id} does not end\n{}",
+                daemon.log()
+            );
+            if let Some(time) = outage.take_if(|_| began.elapsed() > Duration::from_secs(2)) {
+                proxy.outage(true);
+                kills += kill(&mut daemon, &mut random, storm.life);
+                std::thread::park_timeout(time);
+                proxy.outage(false);
+                // The pauses between tries have grown in the outage; a new daemon begins anew.
+                kills += kill(&mut daemon, &mut random, Duration::ZERO);
+            } else if kills < storm.kills {
+                kills += kill(&mut daemon, &mut random, storm.life);
+            } else {
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+        }
+        daemon.wait_until_it_listens();
+        // What is still to be told is told, however long the pauses have grown.
+        proxy.set_faults(Faults::none());
+        wait_for("every job to be settled", || daemon.jobs().is_empty().then_some(()));
+        proof::of_run(&site, &endpoint, &id, &jobs, &proxy.book());
+        proof::of_places(&site, &up, &daemon, &proxy.book());
+        eprintln!("{id}: {kills} kills, {:?}, {:?}", began.elapsed(), proxy.tally());
+        if storm.faults.cut > 0 {
+            let tally = proxy.tally();
+            assert!(tally.throttled.min(tally.failed).min(tally.cut).min(tally.delayed) > 0, "{tally:?}");
+        }
+        daemon.stop();
+        if kills >= storm.kills {
+            break;
+        }
+    }
+    up.stop();
+    let left = site.processes(&[]);
+    assert!(left.is_empty(), "processes are left: {left:?}");
+}
+
+/// Lets the daemon live for a while, kills it and starts it again. Now and then the next one is killed before it
+/// listens.
+fn kill(daemon: &mut Daemon<'_>, random: &mut Random, life: Duration) -> usize {
+    let early = random.percent(20);
+    if !early {
+        daemon.wait_until_it_listens();
+    }
+    let most = u64::try_from(life.as_millis()).unwrap() / if early { 10 } else { 1 };
+    std::thread::park_timeout(Duration::from_millis(random.between(0, most)));
+    daemon.kill_9();
+    daemon.restart();
+    1
+}
+
+fn wait_in_the_background(site: &Site, id: &str) -> Child {
+    let mut command = site.command(&["run", "night", "--id", id, "--wait"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("rsqlflow runs")
+}
+
+/// Whether the command that waits for the run still does; it ends with 1, because some jobs fail.
+fn running(run: &mut Child) -> bool {
+    match run.try_wait().expect("it is ours to wait for") {
+        None => true,
+        Some(status) => {
+            assert_eq!(status.code(), Some(1), "the run fails, because some jobs do");
+            false
+        }
+    }
+}
