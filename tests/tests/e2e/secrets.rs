@@ -6,6 +6,7 @@ use std::fs;
 use rsqlflow_tests::aws::aws;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::up::Up;
+use rsqlflow_tests::wait_for;
 use serde_json::{Value, json};
 
 #[test]
@@ -19,26 +20,36 @@ fn tokens_and_passwords_stay_where_they_belong() {
         &format!(
             "#!/bin/bash\nlook() {{ for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done >> {} 2>/dev/null; }}\n\
              look & source $1/get_redshift_creds.sh $2\nenv\necho \"$@\"\necho \"password: $RSPASSWORD\"\n\
-             rsql -h $HOST -U $USER -d $DB -c 'select pg_sleep(0.3)' &\nfor i in 1 2 3 4 5; do look; done\nwait\n",
+             rsql -h $HOST -U $USER -d $DB -c 'select pg_sleep(0.3)' &\nfor i in 1 2 3 4 5; do look; done\nwait\n\
+             until [ -e go ]; do sleep 0.05; done\n",
             processes.display()
         ),
     );
     site.put(&json!({"workflow_id": "w", "workflow_stages": [
         {"execution_type": "sequential", "execution_flag": "y", "scripts": ["careless.sh"]}]}));
     let up = Up::start(&site);
-    site.rsqlflow(&["run", "w", "--id", "r", "--wait"]).expect(0);
+    site.rsqlflow(&["run", "w", "--id", "r"]).expect(0);
+    // The agent forgets a token once it has told the outcome: the script waits until the test has it.
+    let tokens = wait_for("the token of the job", || {
+        Some(tokens_of_the_agent(&site)).filter(|tokens| !tokens.is_empty())
+    });
+    site.file("scripts/go", "");
+    wait_for("the run to end", || (site.status("r")["execution_status"] == "completed").then_some(()));
 
     let password = up.shell("printf %s \"$RSPASSWORD\"").expect(0).stdout;
     assert!(password.len() >= 16, "the private warehouse has a real password");
-    let tokens = tokens_in_the_journal(&site);
-    assert!(!tokens.is_empty(), "the agent's journal keeps the token; the test must find it to look for it");
+
+    let logs = wait_for("the whole log", || {
+        let logs = site.rsqlflow(&["logs", "r"]).expect(0).stdout;
+        logs.contains("password: ").then_some(logs)
+    });
 
     // Everything a user is shown.
     let mut shown: Vec<(String, String)> = vec![
         ("the process list".into(), decoded(&fs::read_to_string(&processes).unwrap().into())),
         ("up's own output".into(), up.log()),
         ("rsqlflow status".into(), site.status("r").to_string()),
-        ("rsqlflow logs".into(), site.rsqlflow(&["logs", "r"]).expect(0).stdout),
+        ("rsqlflow logs".into(), logs.clone()),
     ];
     for table in ["rsqlflow-workflow-audit", "rsqlflow-job-audit", "rsqlflow-config"] {
         shown.push((table.into(), aws(&up, &format!("dynamodb scan --table-name {table}")).to_string()));
@@ -63,7 +74,6 @@ fn tokens_and_passwords_stay_where_they_belong() {
             assert!(!text.contains(token.as_str()), "a task token is in {place}");
         }
     }
-    let logs = &shown[3].1;
     assert!(logs.contains("password: ********"), "a password that a script prints is masked:\n{logs}");
     let list = &shown[0].1;
     assert!(
@@ -110,8 +120,8 @@ fn base64_text(word: &str) -> String {
     String::from_utf8_lossy(&bytes).replace("%2B", "+").replace("%2F", "/").replace("%3D", "=")
 }
 
-/// Task tokens, as the agent keeps them in its private journal.
-fn tokens_in_the_journal(site: &Site) -> BTreeSet<String> {
+/// Task tokens of jobs that have not ended, as the agent keeps them in its private directory.
+fn tokens_of_the_agent(site: &Site) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut dirs = vec![site.data_dir()];
     while let Some(dir) = dirs.pop() {
@@ -119,12 +129,11 @@ fn tokens_in_the_journal(site: &Site) -> BTreeSet<String> {
             let path = entry.path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if path.to_string_lossy().contains("journal.db") {
-                let bytes = fs::read(&path).unwrap();
-                let text = String::from_utf8_lossy(&bytes);
-                for part in text.split("\"task_token\":\"").skip(1) {
-                    found.extend(part.split('"').next().filter(|token| token.len() > 20).map(str::to_string));
-                }
+            } else if path.ends_with("job.json") {
+                // It may be gone by now, or not yet whole.
+                let job: Value =
+                    serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
+                found.extend(job["request"]["task_token"].as_str().map(str::to_owned));
             }
         }
     }
