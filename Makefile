@@ -3,6 +3,8 @@
 #   make test    every test: units, the real binaries, PostgreSQL, the aws command line
 #   make chaos   the agent killed N times (500) while jobs run, and behind a network that fails for two minutes
 #   make bench   the benchmarks, release build, one JSON line per figure
+#   make packages       a .deb and an .rpm of the release build; PROFILE=dev for a quick one
+#   make packages-test  installs, upgrades, removes and purges them in a fresh Debian root; needs root
 #   make lint    formatting, clippy, the validators of state machines and systemd units
 # What a target needs and the machine lacks is installed by setup/install (Debian packages, a Python virtual
 # environment, npm and cargo tools); it says what it does. A build cache outside the clone is used when
@@ -15,8 +17,10 @@ endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEMO_ARGS ?=
 N ?= 500
+PROFILE ?= release
+VERSION ?=
 
-.PHONY: demo test chaos bench lint
+.PHONY: demo test chaos bench lint packages packages-test
 
 demo:
 	setup/install build postgresql
@@ -37,6 +41,16 @@ bench:
 	setup/install build strace
 	cargo build --locked --release
 	cargo run --locked --release --quiet -p rsqlflow-bench
+
+packages:
+	setup/install build deb rpm
+	cargo build --locked --profile $(PROFILE)
+	setup/packages $(TARGET) $(PROFILE) $(VERSION)
+
+packages-test:
+	setup/install build deb rpm debootstrap
+	cargo build --locked
+	tests/packages $(TARGET)
 
 lint:
 	setup/install build asl
