@@ -50,7 +50,7 @@ packages:
 packages-test:
 	setup/install build deb rpm debootstrap
 	cargo build --locked
-	tests/packages $(TARGET)
+	tests/packages/run $(TARGET)
 
 lint:
 	setup/install build asl
