@@ -13,11 +13,13 @@
 //! | [`tree`] | all processes of an attempt, and the ladder that ends them |
 //! | [`process`] | which process is meant |
 //! | [`cgroup`] | a control group an attempt, where the host lets us have one |
+//! | `oom` | whom the kernel ends first when memory runs out |
 //!
 //! It has no threads, no runtime and no network. It is a child subreaper, so a descendant that leaves its process
 //! group, its session or its parent still is the supervisor's to end.
 
 pub mod cgroup;
+mod oom;
 pub mod process;
 pub mod run_file;
 pub mod supervise;

@@ -16,10 +16,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use crate::cgroup;
 use crate::process::ProcessMark;
 use crate::run_file::{Cause, End, Ended, Mark, RunFile, Spec};
 use crate::tree::{KILL_PATIENCE, Tree};
+use crate::{cgroup, oom};
 
 /// Nothing was run: the run file could not be read or written.
 const UNUSABLE: u8 = 2;
@@ -104,14 +104,16 @@ impl<'a> Supervisor<'a> {
         let own = cgroup::own();
         self.tree.cgroup = self.spec.cgroup.clone().filter(|directory| cgroup::enter(directory).is_ok());
         let spec = &self.spec;
-        let spawned = Command::new(&spec.program)
-            .args(&spec.arguments)
-            .env_clear()
-            .envs(&spec.environment)
-            .current_dir(&spec.directory)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn();
+        let spawned = oom::as_any_other(|| {
+            Command::new(&spec.program)
+                .args(&spec.arguments)
+                .env_clear()
+                .envs(&spec.environment)
+                .current_dir(&spec.directory)
+                .stdin(Stdio::null())
+                .process_group(0)
+                .spawn()
+        });
         if self.tree.cgroup.is_some()
             && let Some(own) = own
         {
