@@ -19,6 +19,10 @@ pub const POOL_NAME_MAX: usize = 64;
 /// Lowest and highest priority of a job.
 pub const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 
+/// Longest flexible time window of a schedule, in minutes.
+/// <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_FlexibleTimeWindow.html>
+pub const FLEXIBLE_MINUTES_MAX: u32 = 1_440;
+
 /// Most stages of a workflow: their number has three digits in the stage's execution name.
 pub const STAGES_MAX: usize = 999;
 

@@ -42,6 +42,12 @@ pub struct Settings {
     pub log_group: String,
     /// Seconds of silence after which a job's host counts as lost.
     pub heartbeat_seconds: u32,
+    /// EventBridge Scheduler's group of the workflows' schedules.
+    pub schedule_group: String,
+    /// ARN of the function that schedules start.
+    pub trigger_arn: String,
+    /// ARN of the role that schedules start it with.
+    pub scheduler_role_arn: String,
     /// Table names.
     pub tables: Tables,
     /// State machine ARNs of a deployed account.

@@ -5,6 +5,7 @@
 //! the types in step: whatever the walk accepts, serde must accept.
 
 mod fields;
+mod schedule;
 mod values;
 
 use std::collections::BTreeMap;
@@ -104,6 +105,7 @@ pub fn problems(item: &Value) -> Vec<Problem> {
             walk.object("", map, fields::WORKFLOW);
             walk.duplicate_jobs();
             walk.nothing_to_run(map);
+            walk.schedule(map);
             let size = item.to_string().len();
             if size > names::ITEM_MAX {
                 walk.add("", format!("the item has {size} bytes, DynamoDB takes {}", names::ITEM_MAX));

@@ -195,3 +195,55 @@ proptest! {
         }
     }
 }
+
+/// The problems of a workflow with these further lines.
+fn problems_with(lines: &str) -> Vec<String> {
+    let item = format!(
+        "workflow_id: w\n{lines}\nworkflow_stages: [{{ execution_type: parallel, scripts: [a.sh] }}]\n"
+    );
+    problems(&parse(&item).unwrap()).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_schedule_that_never_fires_is_refused() {
+    for good in [
+        "schedule: cron(0 3 * * ? *)\nschedule_timezone: Europe/Berlin\nschedule_start: 2026-12-01T00:00:00+01:00\n\
+         schedule_end: '2027-12-01T00:00:00Z'\nschedule_flexible_minutes: 15",
+        "schedule: rate(1 minute)\nschedule_end: '2026-12-01T00:00:00Z'",
+        // What was right once stays right.
+        "schedule: at(2020-01-01T00:00:00)",
+        "schedule: cron(0 3 * * ? 2020)",
+        "schedule: ~\nschedule_start: ~",
+    ] {
+        assert_eq!(problems_with(good), [""; 0], "{good}");
+    }
+    for (bad, path, says) in [
+        ("schedule: cron(0 3 30 2 ? *)", "schedule", "there is no such date"),
+        ("schedule: at(2026-03-29T02:30:00)\nschedule_timezone: Europe/Berlin", "schedule", "leap over"),
+        (
+            "schedule: cron(0 3 1 1 ? *)\nschedule_start: '2026-02-01T00:00:00Z'\nschedule_end: '2026-03-01T00:00:00Z'",
+            "schedule",
+            "no such time between",
+        ),
+        (
+            "schedule: rate(1 day)\nschedule_start: '2026-02-01T00:00:00Z'\nschedule_end: '2026-01-01T00:00:00Z'",
+            "schedule_end",
+            "not after schedule_start",
+        ),
+        ("schedule: rate(1 day)\nschedule_start: tomorrow", "schedule_start", "2026-12-01T00:00:00Z"),
+        ("schedule: rate(1 day)\nschedule_start: '2026-12-01T00:00:00'", "schedule_start", "with its zone"),
+        (
+            "schedule: at(2026-03-29T02:30:00)\nschedule_end: '2026-12-01T00:00:00Z'",
+            "schedule_end",
+            "fires once",
+        ),
+        ("schedule: rate(1 day)\nschedule_flexible_minutes: 0", "schedule_flexible_minutes", "1 to 1440"),
+        ("schedule_flexible_minutes: 5", "schedule_flexible_minutes", "there is none"),
+        ("schedule: rate(10 seconds)", "schedule", "once a minute"),
+        ("schedule: rate(1 day)\nschedule_timezone: Mars/Base", "schedule_timezone", "not an IANA time zone"),
+    ] {
+        let found = problems_with(bad);
+        assert_eq!(found.len(), 1, "{bad}: {found:?}");
+        assert!(found[0].starts_with(&format!("{path}: ")) && found[0].contains(says), "{bad}: {found:?}");
+    }
+}

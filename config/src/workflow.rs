@@ -34,6 +34,17 @@ pub struct Workflow {
     /// IANA time zone of the schedule, for instance `Europe/Berlin`; UTC unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_timezone: Option<String>,
+    /// From when on the schedule fires, for instance `2026-12-01T00:00:00Z`; a `rate(...)` counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_start: Option<String>,
+    /// Until when the schedule fires, for instance `2027-03-31T00:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_end: Option<String>,
+    /// The run starts at any time within so many minutes after the scheduled one, 1 to 1440, so that many schedules of
+    /// one hour do not start at once; at the scheduled time unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1440))]
+    pub schedule_flexible_minutes: Option<u32>,
     /// What a scheduled start does while an earlier run goes on; `skip` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,

@@ -2,7 +2,8 @@
 
 use super::values::{
     count, duration, exit_codes, factor, flag, host, job_name, notify_on, one_of, parameters, pool, priority,
-    retry_errors, schedule, script_path, scripts, stages, text, text_list, timezone, topic_arn, workflow_id,
+    retry_errors, schedule, script_path, scripts, stages, text, text_list, time, timezone, topic_arn,
+    workflow_id,
 };
 use super::{Key, optional, required};
 use crate::names;
@@ -14,6 +15,11 @@ pub(super) const WORKFLOW: &[Key] = &[
     optional("execution_flag", flag),
     optional("schedule", schedule),
     optional("schedule_timezone", timezone),
+    optional("schedule_start", time),
+    optional("schedule_end", time),
+    optional("schedule_flexible_minutes", |walk, path, value| {
+        count(walk, path, value, 1, names::FLEXIBLE_MINUTES_MAX);
+    }),
     optional("overlap", |walk, path, value| one_of(walk, path, value, &["skip", "allow", "queue"])),
     optional("parameters", parameters),
     optional("timeout_seconds", duration),

@@ -99,6 +99,16 @@ pub(super) fn timezone(walk: &mut Walk, path: &str, value: &Value) {
     });
 }
 
+pub(super) fn time(walk: &mut Walk, path: &str, value: &Value) {
+    with_text(walk, path, value, |text| {
+        crate::time::parse(text).is_none().then(|| {
+            format!(
+                "`{text}` is not a time with its zone; write for instance 2026-12-01T00:00:00Z or ...+01:00"
+            )
+        })
+    });
+}
+
 pub(super) fn host(walk: &mut Walk, path: &str, value: &Value) {
     // <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html>
     with_text(walk, path, value, |id| {
