@@ -1,8 +1,9 @@
 //! A control group an attempt, where the host lets us have one.
 //!
 //! systemd delegates a part of the hierarchy to a unit with `Delegate=yes`, which shows by the directory's owner, or
-//! for a unit that runs as root by a mark on it. Nothing is limited by these groups: they are there because no process
-//! can leave them. Version 2 only.
+//! for a unit that runs as root by a mark on it. Nothing is limited by these groups: they are there because a process
+//! cannot leave them by what it is, only by writing into another group's file, which nobody does by accident. A group
+//! that a script makes below its own belongs to it. Version 2 only.
 //! <https://systemd.io/CGROUP_DELEGATION/>
 
 use std::fs;
@@ -55,20 +56,33 @@ pub(crate) fn enter(directory: &Path) -> std::io::Result<()> {
     fs::write(directory.join("cgroup.procs"), "0")
 }
 
-/// The processes of a group.
+/// The processes of a group, and of those that a script made below it.
 pub(crate) fn members(directory: &Path) -> Vec<u32> {
     let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+    let mut all: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    all.extend(below(directory).iter().flat_map(|group| members(group)));
+    all
 }
 
-/// Sends KILL to all of a group at once.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Sends KILL to all of a group, and of those below it, at once.
 pub(crate) fn kill(directory: &Path) {
     // Kernels before 5.14 have no such file; the processes are then killed one by one.
     let _ = fs::write(directory.join("cgroup.kill"), "1");
 }
 
-/// Removes a group that has no processes any more.
+/// Removes a group that has no processes any more, and those below it.
 pub fn remove(directory: &Path) {
+    for group in below(directory) {
+        remove(&group);
+    }
     // One with processes stays, and is found by whoever looks at the host.
     let _ = fs::remove_dir(directory);
 }
@@ -83,5 +97,21 @@ mod tests {
                     40 36 0:35 / /sys/fs/cgroup/unified rw,relatime shared:5 - cgroup2 cgroup2 rw\n";
         assert_eq!(mount_point(text), Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(mount_point("nonsense"), None);
+    }
+
+    #[test]
+    fn groups_that_a_script_made_belong_to_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let group = root.path().join("job");
+        fs::create_dir_all(group.join("deeper/still")).unwrap();
+        fs::write(group.join("cgroup.procs"), "7\n8\n").unwrap();
+        fs::write(group.join("deeper/still/cgroup.procs"), "9\n").unwrap();
+        assert_eq!(members(&group), [7, 8, 9]);
+
+        // The kernel's files go with their group; these do not.
+        fs::remove_file(group.join("cgroup.procs")).unwrap();
+        fs::remove_file(group.join("deeper/still/cgroup.procs")).unwrap();
+        remove(&group);
+        assert!(!group.exists());
     }
 }
