@@ -145,9 +145,7 @@ impl Agent {
         if !unsettled.is_empty() {
             tracing::info!(jobs = unsettled.len(), "taking up jobs that are not settled");
         }
-        for job in unsettled {
-            handle.launch(job, true);
-        }
+        handle.recover(unsettled);
         let watched_at = pages.as_ref().and_then(|pages| pages.local_addr().ok());
         if let Some(pages) = pages {
             tasks.spawn(http::serve(pages, Arc::clone(&context), journal.clone()));
@@ -178,6 +176,11 @@ impl Agent {
             Err(JournalError::Closed) => None,
             Ok(()) | Err(_) => Some(jobs),
         }
+    }
+
+    /// Ready once the agent can do nothing any more but be started again: its journal was found corrupt.
+    pub async fn failed(&self) {
+        self.journal.failed().await;
     }
 
     /// Where the agent listens.
@@ -237,9 +240,6 @@ async fn open_journal(path: &Path, jobs_dir: &Path) -> Result<(Journal, Vec<Stor
             let journal = Journal::open(path)?;
             for job in &jobs {
                 journal.accept(job).await?;
-                for attempt in &job.attempts {
-                    journal.started(&job.job_id, attempt.attempt, attempt.started_at.clone());
-                }
             }
             let unsettled = journal.unsettled().await?;
             Ok((journal, unsettled))

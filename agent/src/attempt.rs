@@ -2,9 +2,10 @@
 //!
 //! The daemon never is a script's parent. It writes the attempt's run file, starts the supervisor with it and then
 //! only waits for that to end; how the script ended is in the file. So it makes no difference whether the daemon that
-//! waits is the one that started the attempt: [`Attempt::start`] and [`Attempt::adopt`] lead to the same place.
+//! waits is the one that started the attempt: [`Attempt::start`] leads to [`Attempt::adopt`], as every restart does.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,28 +16,27 @@ use rsqlflow_config::job::{JobError, JobRequest};
 use rsqlflow_supervisor::cgroup;
 use rsqlflow_supervisor::process::{ProcessMark, boot_id};
 use rsqlflow_supervisor::run_file::{Cause, End, Ended, RunFile, Spec, Stop, VERSION};
+use rsqlflow_supervisor::supervise::passes;
 use rsqlflow_supervisor::tree::Tree;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
+use crate::classify::Backoff;
 use crate::context::Context;
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::message;
 use crate::outcome::AttemptEnd;
 use crate::redact::Redactor;
-use crate::script::{self, Places, Trusted};
-
-/// A supervisor that has its file has said who it is within milliseconds; this only guards against what cannot be.
-const MARK_PATIENCE: Duration = Duration::from_secs(10);
+use crate::script::{self, Places, ScriptProblem, Trusted};
 
 /// Why an attempt did not start.
 pub(crate) enum NotStarted {
     /// It cannot.
     Never(AttemptEnd),
-    /// The disk has no room for its files.
-    DiskFull(std::io::Error),
+    /// The host has no room for it now.
+    NotYet(String),
 }
 
 /// A supervisor that runs.
@@ -44,6 +44,16 @@ pub(crate) struct Attempt {
     supervisor: AsyncFd<OwnedFd>,
     file: RunFile,
     log: PathBuf,
+    began: Began,
+}
+
+/// Which process of the agent began an attempt: it knows the password that the script was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Began {
+    /// This one.
+    Here,
+    /// An earlier one.
+    Earlier,
 }
 
 /// What an earlier daemon left of an attempt.
@@ -59,29 +69,34 @@ pub(crate) enum Found {
 }
 
 impl Attempt {
-    /// Checks the script and starts its supervisor.
+    /// Checks the script and starts its supervisor. Waits for disks, which may be slow or far away.
+    ///
+    /// Once this is `Ok`, or a supervisor was started before, [`Attempt::adopt`] says what became of it.
     pub(crate) fn start(
         context: &Context,
         job_id: &str,
         request: &JobRequest,
         attempt: u32,
         started_at: &str,
-    ) -> Result<Self, NotStarted> {
-        let places = Places::of(&context.config, &context.lib_dir, Trusted::own());
-        let launch = script::resolve(request, &places).map_err(|problem| {
-            NotStarted::Never(AttemptEnd::without_process(problem.error(), problem.to_string()))
-        })?;
-        let failed = |error: std::io::Error| {
-            if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
-                return NotStarted::DiskFull(error);
+    ) -> Result<(), NotStarted> {
+        let failed = |error: io::Error| {
+            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                || passes(&error)
+            {
+                return NotStarted::NotYet(error.to_string());
             }
             let message = format!("script {} could not be started: {error}", request.script);
             NotStarted::Never(AttemptEnd::without_process(JobError::NotStarted, message))
         };
+        let places = Places::of(&context.config, &context.lib_dir, Trusted::own());
+        let launch = script::resolve(request, &places).map_err(|problem| match problem {
+            problem @ ScriptProblem::NotNow { .. } => NotStarted::NotYet(problem.to_string()),
+            problem => NotStarted::Never(AttemptEnd::without_process(problem.error(), problem.to_string())),
+        })?;
         let mut arguments = Vec::new();
         for argument in launch.arguments {
             arguments.push(argument.into_string().map_err(|argument| {
-                failed(std::io::Error::other(format!("{} is not UTF-8", argument.display())))
+                failed(io::Error::other(format!("{} is not UTF-8", argument.display())))
             })?);
         }
         let spec = Spec {
@@ -99,63 +114,70 @@ impl Attempt {
             cgroup: context.cgroup.as_ref().map(|all| all.join(format!("job-{job_id}-{attempt}"))),
         };
         let (log, path) = (context.log_path(job_id, attempt), context.run_path(job_id, attempt));
-        let start = || {
-            crate::job_file::make_directory(&context.job_dir(job_id))?;
-            let file = RunFile::create(&path, &spec)?;
+        crate::job_file::make_directory(&context.job_dir(job_id)).map_err(failed)?;
+        let file = match RunFile::create(&path, &spec) {
+            Ok(file) => file,
+            // Somebody has started it, whatever the journal knew of that.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let spawn = || {
             let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log)?;
             let label = format!("{}/{}/{attempt}", request.workflow_execution_id, request.job_name);
-            let child = Command::new(&context.config.supervisor)
+            // Dropped, it is buried by the runtime once it has ended.
+            Command::new(&context.config.supervisor)
                 .arg(label)
                 .env_clear()
                 .current_dir("/")
                 .stdin(Stdio::from(file.hand_over()?))
                 .stdout(output.try_clone()?)
                 .stderr(output)
-                .spawn()?;
-            // A child that was not waited for has an id. It is buried by the runtime once it has ended.
-            let mark = ProcessMark::of(child.id().unwrap_or(0));
-            // Opened anew: the lock is the supervisor's alone.
-            Self::of(&mark, RunFile::open(&path)?, log.clone())
-                .unwrap_or_else(|| Err(std::io::Error::other("its supervisor ended at once")))
+                .spawn()
         };
-        start().map_err(|error| {
-            // They say that a script may have started; none has.
+        spawn().map(drop).map_err(|error| {
+            // They say that a script may have started; none has, and they were made just now.
             let _ = std::fs::remove_file(&path);
             let _ = std::fs::remove_file(&log);
             failed(error)
         })
     }
 
-    fn of(mark: &ProcessMark, file: RunFile, log: PathBuf) -> Option<std::io::Result<Self>> {
-        let supervisor = mark.open()?;
-        #[expect(
-            deprecated,
-            reason = "an OwnedFd keeps its descriptor, which is all that the unsafe one asks for"
-        )]
-        let watched = AsyncFd::with_interest(supervisor, Interest::READABLE);
-        Some(watched.map(|supervisor| Self { supervisor, file, log }))
-    }
-
-    /// What became of an attempt that an earlier daemon started or was about to start.
-    pub(crate) async fn adopt(context: &Context, job_id: &str, request: &JobRequest, attempt: u32) -> Found {
-        let (log, path) = (context.log_path(job_id, attempt), context.run_path(job_id, attempt));
-        let Ok(file) = RunFile::open(&path) else { return Found::Never };
-        let waiting = tokio::time::Instant::now();
+    /// What became of an attempt: of the one that was just started, or one that an earlier daemon started or was about
+    /// to start.
+    pub(crate) async fn adopt(
+        context: &Context,
+        job_id: &str,
+        request: &JobRequest,
+        attempt: u32,
+        began: Began,
+    ) -> Found {
+        let log = context.log_path(job_id, attempt);
+        let Some(file) = run_file(context, job_id, attempt).await else { return Found::Never };
+        let mut backoff = Backoff::default();
+        // A supervisor says within a millisecond who it is, and is then ready to be told to end.
+        let mut pause = Duration::from_micros(500);
         while file.is_supervised() {
             if let Some(mark) = file.mark() {
-                match Self::of(&mark.supervisor, file, log.clone()) {
-                    Some(Ok(running)) => return Found::Running(running),
+                match watch(&mark.supervisor) {
+                    Ok(Some(supervisor)) => return Found::Running(Self { supervisor, file, log, began }),
                     // It has just ended.
-                    _ => return Box::pin(Self::adopt(context, job_id, request, attempt)).await,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "a supervisor cannot be watched; trying again");
+                        backoff.pause().await;
+                    }
                 }
             }
-            if waiting.elapsed() > MARK_PATIENCE {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
         }
         if let Some(end) = file.end() {
-            return Found::Ended(ended(&end, request, &log, &context.redactor(request)));
+            return Found::Ended(ended(
+                &end,
+                request,
+                &log,
+                context.redactor_of(request, began).await.as_ref(),
+            ));
         }
         match file.mark() {
             None => Found::Never,
@@ -196,10 +218,38 @@ impl Attempt {
             }
         }
         if let Some(end) = self.file.end() {
-            return Some(ended(&end, request, &self.log, &context.redactor(request)));
+            let redactor = context.redactor_of(request, self.began).await;
+            return Some(ended(&end, request, &self.log, redactor.as_ref()));
         }
         Some(lost(context, job_id, attempt, &self.file).await)
     }
+}
+
+/// The run file of an attempt, if there is one. An attempt is not taken for one that never was because there are too
+/// many files open.
+pub(crate) async fn run_file(context: &Context, job_id: &str, attempt: u32) -> Option<RunFile> {
+    let path = context.run_path(job_id, attempt);
+    let mut backoff = Backoff::default();
+    loop {
+        match RunFile::open(&path) {
+            Ok(file) => return Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "a run file cannot be opened; trying again");
+                backoff.pause().await;
+            }
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the process ends; none where it has.
+fn watch(supervisor: &ProcessMark) -> io::Result<Option<AsyncFd<OwnedFd>>> {
+    let Some(supervisor) = supervisor.open()? else { return Ok(None) };
+    #[expect(
+        deprecated,
+        reason = "an OwnedFd keeps its descriptor, which is all that the unsafe one asks for"
+    )]
+    AsyncFd::with_interest(supervisor, Interest::READABLE).map(Some)
 }
 
 /// The supervisor was killed: what it left is ended from here.
@@ -232,10 +282,16 @@ async fn lost(context: &Context, job_id: &str, attempt: u32, file: &RunFile) -> 
 const SURVIVED: &str = "; some of its processes could not be ended, not even with KILL";
 
 /// What the supervisor saw, in the words of audit records.
-fn ended(end: &End, request: &JobRequest, log: &Path, redactor: &Redactor) -> AttemptEnd {
+///
+/// Without a redactor nothing of the output is quoted.
+fn ended(end: &End, request: &JobRequest, log: &Path, redactor: Option<&Redactor>) -> AttemptEnd {
+    let of_failure = |how: &str| match redactor {
+        Some(redactor) => message::of_failure(log, how, redactor),
+        None => format!("{how}; what it printed is in its log"),
+    };
     let limit = |message: String| {
         let how = if end.ended == Ended::Killed { " with KILL" } else { "" };
-        match message::last_lines(log, redactor) {
+        match redactor.and_then(|redactor| message::last_lines(log, redactor)) {
             Some(lines) => format!("{message}{how}; its last output:\n{lines}"),
             None => format!("{message}{how}"),
         }
@@ -244,12 +300,10 @@ fn ended(end: &End, request: &JobRequest, log: &Path, redactor: &Redactor) -> At
         (Cause::Exited, Some(code)) if request.is_success(code) => {
             (None, format!("completed with exit code {code}"))
         }
-        (Cause::Exited, Some(code)) => {
-            (Some(JobError::ExitCode), message::of_failure(log, &format!("exit code {code}"), redactor))
-        }
+        (Cause::Exited, Some(code)) => (Some(JobError::ExitCode), of_failure(&format!("exit code {code}"))),
         (Cause::Exited, None) => {
             let how = format!("ended by signal {}", end.signal.unwrap_or(0));
-            (Some(JobError::Signal), message::of_failure(log, &how, redactor))
+            (Some(JobError::Signal), of_failure(&how))
         }
         (Cause::NotStarted(why), _) => {
             (Some(JobError::NotStarted), format!("script {} could not be started: {why}", request.script))
@@ -285,12 +339,11 @@ fn ended(end: &End, request: &JobRequest, log: &Path, redactor: &Redactor) -> At
         }
         _ => {}
     }
-    let ended_at = chrono::DateTime::from_timestamp_millis(end.at_ms).unwrap_or_default();
     AttemptEnd {
         error,
         exit_code: end.exit_code,
         signal: end.signal,
-        ended_at: rsqlflow_config::time::format(ended_at),
+        ended_at: rsqlflow_config::time::of_millis(end.at_ms),
         message,
     }
 }

@@ -11,7 +11,7 @@ use rsqlflow_config::names;
 use tokio::sync::watch;
 
 use crate::classify::{Answer, Backoff, classify};
-use crate::journal::StoredJob;
+use crate::journal::{StoredAttempt, StoredJob};
 use crate::outcome::Outcome;
 
 /// A job that ends sooner gets no `running` record of its own.
@@ -121,7 +121,11 @@ pub(crate) fn record(
 ) -> JobAudit {
     let request = &job.request;
     let stream = |attempt| names::log_stream(&request.workflow_execution_id, &request.job_name, attempt);
-    let earlier = job.attempts.iter().filter(|earlier| earlier.attempt < attempt).filter_map(|earlier| {
+    // The last attempt is told apart from the job's end where that came while the next was waited for.
+    let is_earlier = |one: &&StoredAttempt| {
+        one.attempt < attempt || outcome.is_some_and(|outcome| one.ended.as_ref() != Some(&outcome.end))
+    };
+    let earlier = job.attempts.iter().filter(is_earlier).filter_map(|earlier| {
         let end = earlier.ended.as_ref()?;
         Some(AttemptAudit {
             attempt: earlier.attempt,

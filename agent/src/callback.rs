@@ -55,6 +55,8 @@ pub(crate) struct Told {
 pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, told: Told, at_once: bool) {
     let every = Duration::from_secs(request.heartbeat_seconds.into()) / BEATS;
     let first = if at_once { Duration::ZERO } else { FIRST_BEAT.min(every) };
+    let patience = Duration::from_secs(request.heartbeat_seconds.into());
+    let mut heard_at = tokio::time::Instant::now();
     let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -66,6 +68,7 @@ pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, 
             let error = match tokio::time::timeout(every, beat).await {
                 Ok(Ok(_)) => {
                     told.hear.send_replace(true);
+                    heard_at = tokio::time::Instant::now();
                     break;
                 }
                 Ok(Err(error)) => error,
@@ -75,6 +78,12 @@ pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, 
                 }
             };
             match classify(&error) {
+                // So answers the service of another account or region as well, and settings are corrected; once the
+                // task has timed out there is nothing to wait for.
+                Answer::Gone if error.code() == Some("InvalidToken") && heard_at.elapsed() < patience => {
+                    tracing::warn!(error = why(&error), "a heartbeat was refused; trying again");
+                    backoff.pause().await;
+                }
                 Answer::Gone => {
                     let code = error.code().unwrap_or_default();
                     tracing::info!(code, "nobody waits for the job any more");

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsqlflow_config::job::JobRequest;
 use rsqlflow_supervisor::tree::JOB_VARIABLE;
 use tokio::sync::watch;
 
+use crate::attempt::Began;
 use crate::config::{AgentConfig, Clients};
 use crate::dispatcher::Handle;
 use crate::interrupt::Interrupt;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::secrets::Secrets;
+
+/// How long an outcome waits for the password that must not be in its message.
+const WARM_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Context {
     pub config: AgentConfig,
@@ -50,6 +55,14 @@ impl Context {
     /// What must not be shown of a job.
     pub(crate) fn redactor(&self, request: &JobRequest) -> Redactor {
         self.secrets.redactor(&request.task_token, &request.secret_id)
+    }
+
+    /// What must not be shown of an attempt's output; nothing where that cannot be known soon. The process that began the
+    /// attempt handed the password out itself, a later one has to ask for it.
+    pub(crate) async fn redactor_of(&self, request: &JobRequest, began: Began) -> Option<Redactor> {
+        let known = began == Began::Here
+            || tokio::time::timeout(WARM_PATIENCE, self.secrets.warm(&request.secret_id)).await == Ok(true);
+        known.then(|| self.redactor(request))
     }
 
     /// A script's whole environment: nothing of the agent's own reaches it unless it is named here.

@@ -1,11 +1,11 @@
 //! The one owner of the truth about jobs.
 //!
 //! An actor: it alone writes the journal and knows which jobs there are; everyone else (the socket, the jobs' own
-//! tasks, whoever embeds the agent) sends it messages. It never waits for a disk or a network, so it always answers.
+//! tasks, whoever embeds the agent) sends it messages. It waits for no network and no flush, so it always answers.
 //! What happens at its start, taking up every job the journal has not settled, is what happens after every restart,
 //! crash or reboot; there is no other recovery.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,12 @@ enum Message {
         job: Box<StoredJob>,
         recovered: bool,
     },
+    Recover {
+        jobs: Vec<StoredJob>,
+    },
+    TakenUp {
+        job_id: String,
+    },
     Started {
         job_id: String,
         attempt: u32,
@@ -133,6 +139,7 @@ enum Message {
     Adopted {
         job: Waiting,
         attempt: u32,
+        since: String,
     },
     Queue {
         job: Waiting,
@@ -230,7 +237,17 @@ impl Handle {
         self.ask(|reply| Message::Submit { job, reply }).await.unwrap_or(Err(SubmitError::Stopping))
     }
 
-    pub(crate) fn launch(&self, job: StoredJob, recovered: bool) {
+    /// Takes up what an earlier process left. No job is given a place before each has said whether it has one.
+    pub(crate) fn recover(&self, jobs: Vec<StoredJob>) {
+        self.tell(Message::Recover { jobs });
+    }
+
+    /// The job has said where it goes on.
+    pub(crate) fn taken_up(&self, job_id: &str) {
+        self.tell(Message::TakenUp { job_id: job_id.into() });
+    }
+
+    fn launch(&self, job: StoredJob, recovered: bool) {
         self.tell(Message::Launch { job: Box::new(job), recovered });
     }
 
@@ -238,9 +255,19 @@ impl Handle {
         self.tell(Message::Started { job_id: job_id.into(), attempt, at });
     }
 
+    /// An attempt that an earlier process started, and did not come to note.
+    pub(crate) fn note_started(&self, job_id: &str, attempt: u32, at: String) {
+        self.journal.started(job_id, attempt, at);
+    }
+
+    /// The end of one.
+    pub(crate) fn note_ended(&self, job_id: &str, attempt: u32, end: &AttemptEnd) {
+        self.journal.attempt_ended(job_id, attempt, end);
+    }
+
     /// An attempt that an earlier process started runs on.
-    pub(crate) fn adopted(&self, job: Waiting, attempt: u32) {
-        self.tell(Message::Adopted { job, attempt });
+    pub(crate) fn adopted(&self, job: Waiting, attempt: u32, since: String) {
+        self.tell(Message::Adopted { job, attempt, since });
     }
 
     /// Answers once the job may run. Its place is given back with the end of the attempt, or of the job.
@@ -327,7 +354,7 @@ impl Handle {
 
     /// How many jobs there are, or nothing when the dispatcher has ended.
     pub(crate) async fn ping(&self) -> Option<usize> {
-        self.ask(|reply| Message::Jobs { reply }).await.map(|jobs| jobs.len())
+        self.overview().await.map(|overview| overview.running + overview.queued + overview.reporting)
     }
 
     /// Leaves or ends every script, reports what can be reported soon, and ends the dispatcher.
@@ -367,6 +394,10 @@ struct Dispatcher {
     waiting: HashMap<String, oneshot::Sender<Result<(), UnknownPool>>>,
     /// The jobs' own tasks.
     jobs: JoinSet<()>,
+    /// Whose they are.
+    tasks: HashMap<tokio::task::Id, String>,
+    /// Jobs of an earlier process that have not said yet where they go on.
+    recovering: HashSet<String>,
     /// Commits on their way.
     commits: JoinSet<()>,
     stop: watch::Sender<Option<Interrupt>>,
@@ -390,6 +421,8 @@ pub(crate) async fn run(
         journal,
         known: HashMap::new(),
         jobs: JoinSet::new(),
+        tasks: HashMap::new(),
+        recovering: HashSet::new(),
         commits: JoinSet::new(),
         stop,
         pruned: None,
@@ -407,8 +440,8 @@ pub(crate) async fn run(
         };
         tokio::select! {
             biased;
-            Some(done) = dispatcher.commits.join_next() => dispatcher.look(done),
-            Some(done) = dispatcher.jobs.join_next() => dispatcher.look(done),
+            Some(done) = dispatcher.commits.join_next() => look(done),
+            Some(done) = dispatcher.jobs.join_next_with_id() => dispatcher.look_at_job(done),
             message = mailbox.recv() => match message {
                 Some(Message::Stop { how, reply }) => {
                     dispatcher.stop.send_replace(Some(how));
@@ -428,15 +461,44 @@ pub(crate) async fn run(
     }
 }
 
+/// How long a job whose task failed is left alone.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tasks end by themselves.
+fn look(done: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = done
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task failed");
+    }
+}
+
 impl Dispatcher {
-    /// Tasks end by themselves; one that panicked leaves its job to the next start.
-    #[expect(clippy::unused_self, reason = "reads as the dispatcher's own act")]
-    fn look(&self, done: Result<(), tokio::task::JoinError>) {
-        if let Err(error) = done
-            && error.is_panic()
-        {
-            tracing::error!(%error, "a task failed; its job is taken up again at the next start");
+    /// A job whose task failed is taken up again, as after a restart.
+    fn look_at_job(&mut self, done: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let id = done.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
+        let job_id = self.tasks.remove(&id);
+        let Err(error) = done else { return };
+        if !error.is_panic() {
+            return;
         }
+        tracing::error!(%error, job_id, "the task of a job failed; the job is taken up again");
+        let Some(job_id) = job_id else { return };
+        self.recovering.remove(&job_id);
+        self.give_back(&job_id);
+        let (journal, handle) = (self.journal.clone(), self.context.dispatcher.clone());
+        self.commits.spawn(async move {
+            tokio::time::sleep(FAILED_PAUSE).await;
+            match journal.unsettled().await {
+                Ok(jobs) => {
+                    let job = jobs.into_iter().find(|job| job.job_id == job_id);
+                    job.into_iter().for_each(|job| handle.launch(job, true));
+                }
+                Err(error) => {
+                    tracing::error!(%error, job_id, "the job waits for the next start of the agent")
+                }
+            }
+        });
     }
 
     fn handle(&mut self, message: Message) {
@@ -449,8 +511,19 @@ impl Dispatcher {
                 self.context.metrics.attempt_started();
                 self.journal.started(&job_id, attempt, at);
             }
-            Message::Adopted { job, attempt } => {
+            Message::Recover { jobs } => {
+                self.recovering = jobs.iter().map(|job| job.job_id.clone()).collect();
+                jobs.into_iter().for_each(|job| self.launch(job, true));
+            }
+            Message::TakenUp { job_id } => {
+                self.recovering.remove(&job_id);
+                self.admit();
+            }
+            Message::Adopted { job, attempt, since } => {
                 self.runs(&job.job_id, attempt);
+                if let Some(known) = self.known.get_mut(&job.job_id) {
+                    known.info.since = since;
+                }
                 self.queue.adopt(job);
             }
             Message::Queue { job, reply } => self.queue(job, reply),
@@ -491,6 +564,7 @@ impl Dispatcher {
             }
             Message::Settled { job_id } => {
                 self.known.remove(&job_id);
+                self.recovering.remove(&job_id);
                 self.give_back(&job_id);
                 self.prune();
             }
@@ -551,6 +625,9 @@ impl Dispatcher {
 
     /// Lets everybody go on who may.
     fn admit(&mut self) {
+        if !self.recovering.is_empty() {
+            return;
+        }
         while let Some(job_id) = self.queue.next() {
             let told = self.waiting.remove(&job_id).is_some_and(|reply| reply.send(Ok(())).is_ok());
             if !told {
@@ -584,6 +661,10 @@ impl Dispatcher {
     }
 
     fn refuse(&mut self, addressee: Addressee, error: JobError, message: String) {
+        // Another version of the agent took the very job, which runs.
+        if self.known.contains_key(&job_id(&addressee.task_token)) {
+            return;
+        }
         let client = self.context.clients.sfn.clone();
         self.jobs.spawn(async move { crate::callback::refuse(&client, &addressee, error, message).await });
     }
@@ -682,6 +763,7 @@ impl Dispatcher {
                 _ => {}
             }
         }
+        std::fs::File::open(&self.context.config.data_dir)?.sync_all()?;
         tracing::info!(drained, "an operator decides whether the host takes jobs");
         self.drained = drained;
         Ok(())
@@ -704,7 +786,9 @@ impl Dispatcher {
         let secret_id = job.request.secret_id.clone();
         let interrupt = watch::Sender::new(None);
         self.known.insert(job.job_id.clone(), Known { info, secret_id, interrupt: interrupt.clone() });
-        self.jobs.spawn(crate::job::run(Arc::clone(&self.context), job, interrupt, recovered));
+        let job_id = job.job_id.clone();
+        let task = self.jobs.spawn(crate::job::run(Arc::clone(&self.context), job, interrupt, recovered));
+        self.tasks.insert(task.id(), job_id);
     }
 
     /// Forgets what is old, and its files.

@@ -12,12 +12,12 @@ use rsqlflow_config::audit::{JobAudit, Status};
 use rsqlflow_config::job::JobError;
 use rsqlflow_config::names;
 use rsqlflow_supervisor::process::boot_id;
-use rsqlflow_supervisor::run_file::RunFile;
+use rsqlflow_supervisor::run_file::{End, RunFile};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use crate::attempt::{Attempt, Found, NotStarted};
+use crate::attempt::{Attempt, Began, Found, NotStarted, run_file};
 use crate::classify::Backoff;
 use crate::context::Context;
 use crate::interrupt::{Interrupt, Interrupts};
@@ -46,12 +46,12 @@ pub(crate) async fn run(
         }
         let mut heart = JoinSet::new();
         let interrupts = Interrupts { job: interrupt.subscribe(), stop: context.stop.clone() };
-        let late = !recovered && came_late(&job);
+        // Nobody may wait any more for a request that was under way for long, or whose agent was away.
+        let asks = recovered || came_late(&job);
         let (hear, heard) = watch::channel(false);
         if !job.callback_done {
             let told = callback::Told { interrupt, hear };
-            let at_once = recovered || late;
-            let beat = callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), told, at_once);
+            let beat = callback::heartbeat(context.clients.sfn.clone(), job.request.clone(), told, asks);
             heart.spawn(beat.in_current_span());
         }
         Run {
@@ -60,7 +60,7 @@ pub(crate) async fn run(
             writers: JoinSet::new(),
             shipped: watch::Sender::new(0),
             placed: false,
-            heard: late.then_some(heard),
+            heard: asks.then_some(heard),
             context,
             job,
         }
@@ -92,7 +92,7 @@ struct Run {
     shipped: watch::Sender<u32>,
     /// Whether it has its place among the jobs that run.
     placed: bool,
-    /// For a request that came late: true once Step Functions has said that it still waits for the job.
+    /// For a job of which that is not certain: true once Step Functions has said that it still waits for it.
     heard: Option<watch::Receiver<bool>>,
 }
 
@@ -103,8 +103,12 @@ impl Run {
                 (self.context.clients.dynamodb.clone(), self.context.config.job_audit_table.clone());
             self.writers.spawn(audit::keep(client, table, self.audit.subscribe()).in_current_span());
         }
+        if recovered {
+            self.complete_attempts().await;
+        }
         let outcome = match self.job.outcome.take() {
             Some(outcome) => {
+                self.context.dispatcher.taken_up(&self.job.job_id);
                 self.ship_what_was_left();
                 outcome
             }
@@ -125,17 +129,20 @@ impl Run {
     async fn execute(&mut self, interrupts: &mut Interrupts, recovered: bool) -> Option<Outcome> {
         let mut found = if recovered { self.find().await } else { None };
         if recovered {
+            self.context.dispatcher.taken_up(&self.job.job_id);
             self.ship_what_was_left();
         }
         loop {
             let last = self.job.attempts.last().map_or(0, |last| last.attempt);
             let (number, end) = match found.take() {
-                Some(Found::Running(attempt)) => {
-                    tracing::info!(attempt = last, "the script goes on under its supervisor");
-                    (last, self.attend(attempt, last, interrupts).await?)
-                }
+                Some(Found::Running(attempt)) => (last, self.attend(attempt, last, interrupts).await?),
                 Some(Found::Ended(end) | Found::Lost(end)) => (last, end),
-                Some(Found::Never) | None => {
+                Some(Found::Never) => {
+                    let why = "its supervisor ended before it could start the script";
+                    let end = AttemptEnd::without_process(JobError::NotStarted, why);
+                    return Some(Outcome { attempt: last, end });
+                }
+                None => {
                     if last > 0 {
                         self.pause(interrupts).await;
                     }
@@ -147,11 +154,19 @@ impl Run {
                         Ok(false) => continue,
                         Err(end) => return Some(Outcome { attempt: last, end }),
                     }
-                    match self.start(last + 1, interrupts).await {
-                        Ok(Some(attempt)) => (last + 1, self.attend(attempt, last + 1, interrupts).await?),
-                        Ok(None) => continue,
-                        Err(end) => return Some(Outcome { attempt: last, end }),
+                    match self.start(last + 1).await {
+                        Ok(started) => found = Some(started),
+                        Err(NotStarted::Never(end)) => return Some(Outcome { attempt: last, end }),
+                        Err(NotStarted::NotYet(reason)) => {
+                            tracing::error!(reason, "the script waits for room on the host");
+                            tokio::select! {
+                                biased;
+                                _ = interrupts.next() => {}
+                                () = tokio::time::sleep(NO_ROOM_PAUSE) => {}
+                            }
+                        }
                     }
+                    continue;
                 }
             };
             self.shipped.send_replace(number);
@@ -170,7 +185,7 @@ impl Run {
     /// Waits until the job may run; false where it is interrupted.
     async fn place(&mut self, interrupts: &mut Interrupts) -> Result<bool, AttemptEnd> {
         if let Some(mut heard) = self.heard.take() {
-            tracing::info!("the request came late; asking whether the job is still waited for");
+            tracing::info!("asking whether the job is still waited for");
             tokio::select! {
                 biased;
                 _ = interrupts.next() => return Ok(false),
@@ -209,91 +224,119 @@ impl Run {
         }
     }
 
-    /// Starts an attempt. `None` where the disk is full: after a while it may not be.
-    async fn start(
-        &mut self,
-        number: u32,
-        interrupts: &mut Interrupts,
-    ) -> Result<Option<Attempt>, AttemptEnd> {
-        let started_at = rsqlflow_config::time::now();
-        let job_id = self.job.job_id.clone();
-        match Attempt::start(&self.context, &job_id, &self.job.request, number, &started_at) {
-            Ok(attempt) => {
-                self.context.dispatcher.started(&job_id, number, started_at.clone());
-                tracing::info!(attempt = number, "the script runs");
-                self.job.attempts.push(StoredAttempt {
-                    attempt: number,
-                    started_at,
-                    ended: None,
-                    log: LogMark::default(),
-                });
-                self.record(number, None);
-                self.ship(number, LogMark::default(), false);
-                Ok(Some(attempt))
-            }
-            Err(NotStarted::Never(end)) => Err(end),
-            Err(NotStarted::DiskFull(error)) => {
-                tracing::error!(%error, "the script waits for room on the disk");
-                tokio::select! {
-                    biased;
-                    _ = interrupts.next() => {}
-                    () = tokio::time::sleep(DISK_FULL_PAUSE) => {}
-                }
-                Ok(None)
-            }
+    /// Starts an attempt; how it stands by then may be any of what is found.
+    async fn start(&mut self, number: u32) -> Result<Found, NotStarted> {
+        if self.job.boot_id != boot_id() {
+            self.keep_for_this_boot().await;
         }
+        let started_at = rsqlflow_config::time::now();
+        // Scripts may be on a file system that is far away, and heartbeats must not wait for that.
+        let (context, job_id, request) =
+            (Arc::clone(&self.context), self.job.job_id.clone(), self.job.request.clone());
+        let at = started_at.clone();
+        let start =
+            tokio::task::spawn_blocking(move || Attempt::start(&context, &job_id, &request, number, &at));
+        not_panicked(start.await).unwrap_or(Ok(()))?;
+        let job_id = self.job.job_id.clone();
+        let found = Attempt::adopt(&self.context, &job_id, &self.job.request, number, Began::Here).await;
+        if matches!(found, Found::Never) {
+            // It says nothing, and nobody would look for it.
+            let _ = std::fs::remove_file(self.context.run_path(&job_id, number));
+            return Ok(found);
+        }
+        self.context.dispatcher.started(&job_id, number, started_at.clone());
+        tracing::info!(attempt = number, "the script runs");
+        self.push(number, started_at);
+        self.record(number, None);
+        self.ship(number, LogMark::default(), false);
+        Ok(found)
+    }
+
+    fn push(&mut self, attempt: u32, started_at: String) {
+        let log = LogMark::default();
+        self.job.attempts.push(StoredAttempt { attempt, started_at, ended: None, log });
     }
 
     async fn attend(&self, attempt: Attempt, number: u32, interrupts: &mut Interrupts) -> Option<AttemptEnd> {
         attempt.finish(&self.context, &self.job.job_id, &self.job.request, number, interrupts).await
     }
 
+    /// Notes of attempts are lost with a process that is killed, or on a full disk. Their run files are there before they
+    /// start, so these say which attempts there were and how all but the last of them ended.
+    async fn complete_attempts(&mut self) {
+        let job_id = self.job.job_id.clone();
+        loop {
+            let number = self.job.attempts.last().map_or(0, |last| last.attempt) + 1;
+            let Some(file) = run_file(&self.context, &job_id, number).await else { break };
+            if !file.is_supervised() && file.mark().is_none() && file.end().is_none() {
+                break;
+            }
+            let started_at =
+                file.spec().map_or_else(|_| self.job.accepted_at.clone(), |spec| spec.started_at);
+            self.context.dispatcher.note_started(&job_id, number, started_at.clone());
+            self.push(number, started_at);
+        }
+        let earlier = self.job.attempts.len().saturating_sub(1);
+        for attempt in &mut self.job.attempts[..earlier] {
+            if attempt.ended.is_some() {
+                continue;
+            }
+            let request = &self.job.request;
+            let found =
+                Attempt::adopt(&self.context, &job_id, request, attempt.attempt, Began::Earlier).await;
+            if let Found::Ended(end) | Found::Lost(end) = found {
+                self.context.dispatcher.note_ended(&job_id, attempt.attempt, &end);
+                attempt.ended = Some(end);
+            }
+        }
+    }
+
     /// What an earlier process of the agent left of the last attempt, if there was one.
     async fn find(&mut self) -> Option<Found> {
-        let last = self.job.attempts.last();
-        let ended = last.and_then(|last| last.ended.clone());
-        let number = match last {
-            Some(last) if ended.is_none() => last.attempt,
-            last => last.map_or(0, |last| last.attempt) + 1,
+        let found = self.find_last().await;
+        // After a reboot neither file nor note of another attempt may have reached the disk, so none that may have been
+        // started before it counts as not started: a script that does not run is seen, one that runs twice is not.
+        let last = self.job.attempts.last().map_or(0, |last| last.attempt);
+        let another_may_have_run = match &found {
+            None | Some(Found::Never) => true,
+            Some(Found::Ended(end)) => self.another_follows(last, end),
+            Some(Found::Running(_) | Found::Lost(_)) => false,
         };
-        let job_id = self.job.job_id.clone();
-        // The journal learns of an attempt after its run file is there.
-        let found = Attempt::adopt(&self.context, &job_id, &self.job.request, number).await;
-        let rebooted = self.job.boot_id != boot_id();
-        let found = match found {
-            // After a reboot neither file nor note may have reached the disk, so nothing that was accepted before it
-            // counts as not started: a script that does not run is seen, one that runs twice is not.
-            Found::Never if rebooted => Found::Lost(AttemptEnd::without_process(
+        if self.job.boot_id == boot_id() || !another_may_have_run {
+            return found.filter(|found| !matches!(found, Found::Never));
+        }
+        self.push(last + 1, self.job.accepted_at.clone());
+        Some(Found::Lost(AttemptEnd::without_process(
+            JobError::HostLost,
+            "the host was started anew since the job was accepted; whether and how its script ended is not known",
+        )))
+    }
+
+    async fn find_last(&mut self) -> Option<Found> {
+        let (number, started_at) = match self.job.attempts.last()? {
+            StoredAttempt { ended: Some(end), .. } => return Some(Found::Ended(end.clone())),
+            last => (last.attempt, last.started_at.clone()),
+        };
+        let (job_id, request) = (&self.job.job_id, &self.job.request);
+        match Attempt::adopt(&self.context, job_id, request, number, Began::Earlier).await {
+            Found::Never if self.context.run_path(job_id, number).exists() => {
+                // Its supervisor ended before it began.
+                self.job.attempts.pop();
+                None
+            }
+            Found::Never => Some(Found::Lost(AttemptEnd::without_process(
                 JobError::HostLost,
-                "the host was started anew since the job was accepted; whether and how its script ended is not known",
-            )),
-            found => found,
-        };
-        if rebooted {
-            self.keep_for_this_boot().await;
+                "the run file of its attempt is gone; whether and how its script ended is not known",
+            ))),
+            Found::Running(attempt) => {
+                tracing::info!(attempt = number, "the script goes on under its supervisor");
+                self.context.dispatcher.adopted(self.wanted(), number, started_at);
+                self.placed = true;
+                self.record(number, None);
+                Some(Found::Running(attempt))
+            }
+            found => Some(found),
         }
-        if matches!(found, Found::Never) {
-            self.job.attempts.retain(|attempt| attempt.attempt < number);
-            // Its end is known: it decided, or another attempt follows it.
-            return ended.map(Found::Ended);
-        }
-        if self.job.attempts.last().is_none_or(|last| last.attempt < number) {
-            let spec = RunFile::open(&self.context.run_path(&job_id, number)).and_then(|file| file.spec());
-            let started_at = spec.map_or_else(|_| self.job.accepted_at.clone(), |spec| spec.started_at);
-            self.context.dispatcher.started(&job_id, number, started_at.clone());
-            self.job.attempts.push(StoredAttempt {
-                attempt: number,
-                started_at,
-                ended: None,
-                log: LogMark::default(),
-            });
-        }
-        if matches!(found, Found::Running(_)) {
-            self.context.dispatcher.adopted(self.wanted(), number);
-            self.placed = true;
-            self.record(number, None);
-        }
-        Some(found)
     }
 
     /// Further attempts belong to this boot of the host.
@@ -312,7 +355,7 @@ impl Run {
         retry.covers(error) && number < retry.max_attempts
     }
 
-    /// Waits for the time of the next attempt, or for an interrupt.
+    /// Waits for the time of the next attempt, which counts from the end of the last, or for an interrupt.
     async fn pause(&self, interrupts: &mut Interrupts) {
         let Some(retry) = &self.job.request.retry else { return };
         let ended = self.job.attempts.len();
@@ -321,6 +364,12 @@ impl Run {
         // A year is longer than any execution may take.
         let pause =
             Duration::from_secs_f64(seconds.min(f64::from(rsqlflow_config::run::TIMEOUT_SECONDS_MAX)));
+        let last = self.job.attempts.last().and_then(|last| last.ended.as_ref());
+        let since = last.and_then(|end| rsqlflow_config::time::parse(&end.ended_at)).map(|ended_at| {
+            // A clock that was set back makes nobody wait for longer.
+            (chrono::Utc::now() - ended_at.to_utc()).to_std().unwrap_or_default()
+        });
+        let pause = pause.saturating_sub(since.unwrap_or_default());
         tokio::select! {
             biased;
             _ = interrupts.next() => {}
@@ -398,8 +447,10 @@ impl Run {
         let (attempt, end) = (outcome.attempt, &outcome.end);
         let mut backoff = Backoff::default();
         while let Err(error) = self.context.dispatcher.outcome(&self.job.job_id, outcome).await {
+            // The attempt's own end, and not that of an earlier one whose job was ended before the next began.
+            let is_this = |own: &End| rsqlflow_config::time::of_millis(own.at_ms) == end.ended_at;
             let recorded = RunFile::open(&self.context.run_path(&self.job.job_id, attempt))
-                .is_ok_and(|file| file.end().is_some() && file.flush().is_ok());
+                .is_ok_and(|file| file.end().as_ref().is_some_and(is_this) && file.flush().is_ok());
             tracing::error!(%error, recorded, "the outcome cannot be written to the journal; trying again");
             if recorded {
                 let (context, job_id, outcome) =
@@ -433,14 +484,14 @@ impl Run {
         let audit = async {
             if !self.job.audit_done {
                 let _waits = self.context.metrics.waits("audit");
-                while self.writers.join_next().await.is_some() {}
+                all_done(&mut self.writers).await;
                 note(&self.context, &job_id, Entry::Audit).await;
             }
         };
         let logs = async {
             if !self.job.logs_done {
                 let _waits = self.context.metrics.waits("logs");
-                while self.shippers.join_next().await.is_some() {}
+                all_done(&mut self.shippers).await;
                 note(&self.context, &job_id, Entry::Logs).await;
             }
         };
@@ -451,8 +502,25 @@ impl Run {
     }
 }
 
-/// How long a script that may start waits for room on the disk before it is tried again.
-const DISK_FULL_PAUSE: Duration = Duration::from_secs(2);
+/// How long a script that may start waits for room on the host before it is tried again.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(2);
+
+/// Waits for tasks of the job. One that panicked takes the job's own task with it, which is then taken up again.
+async fn all_done(tasks: &mut JoinSet<()>) {
+    while let Some(done) = tasks.join_next().await {
+        not_panicked(done);
+    }
+}
+
+/// What a task answered; nothing where it was cut off with the agent.
+fn not_panicked<T>(done: Result<T, tokio::task::JoinError>) -> Option<T> {
+    done.map_err(|error| {
+        if let Ok(panic) = error.try_into_panic() {
+            std::panic::resume_unwind(panic);
+        }
+    })
+    .ok()
+}
 
 /// Notes that an entry of the outbox was delivered, however long the journal takes.
 async fn note(context: &Context, job_id: &str, entry: Entry) {

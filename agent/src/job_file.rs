@@ -2,7 +2,8 @@
 //!
 //! The journal is the truth. Should it be found corrupt, it is moved aside and written anew from these files and from
 //! the run files beside them, so that scripts which run are adopted and reported. The file holds the task token, so
-//! only its owner reads it, and it is removed with the job's settlement.
+//! only its owner reads it, and it is removed with the job's settlement. It is not flushed: after a power cut there is
+//! nothing left to adopt, and tasks that nobody tells end by their missing heartbeats.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,11 +11,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use rsqlflow_config::job::JobRequest;
-use rsqlflow_supervisor::run_file::RunFile;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{StoredAttempt, StoredJob};
-use crate::logs::mark::LogMark;
+use crate::journal::StoredJob;
 
 const NAME: &str = "job.json";
 
@@ -34,11 +33,11 @@ pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the job's directory and file; one that is there stays.
+/// Makes the job's directory and file; a whole one that is there stays.
 pub(crate) fn write(directory: &Path, job: &StoredJob) -> io::Result<()> {
     make_directory(directory)?;
     let path = directory.join(NAME);
-    if path.exists() {
+    if path.exists() && read(directory).is_some() {
         return Ok(());
     }
     let file = JobFile {
@@ -76,7 +75,7 @@ pub(crate) fn forget(directory: &Path, attempts: u32) {
     let _ = fs::remove_dir(directory);
 }
 
-/// Every job below `jobs_dir` that has not been forgotten, with the attempts that were started.
+/// Every job below `jobs_dir` that has not been forgotten; its attempts are known by their run files.
 pub(crate) fn all(jobs_dir: &Path) -> Vec<StoredJob> {
     let Ok(entries) = fs::read_dir(jobs_dir) else { return Vec::new() };
     entries.filter_map(|entry| read(&entry.ok()?.path())).collect()
@@ -92,19 +91,13 @@ fn read(directory: &Path) -> Option<StoredJob> {
             return None;
         }
     };
-    let attempts = (1..)
-        .map_while(|attempt| {
-            let spec = RunFile::open(&directory.join(format!("{attempt}.run"))).ok()?.spec().ok()?;
-            Some(StoredAttempt { attempt, started_at: spec.started_at, ended: None, log: LogMark::default() })
-        })
-        .collect();
     Some(StoredJob {
         job_id,
         request: file.request,
         ssm_command_id: file.ssm_command_id,
         accepted_at: file.accepted_at,
         boot_id: file.boot_id,
-        attempts,
+        attempts: Vec::new(),
         outcome: None,
         callback_done: false,
         audit_done: false,

@@ -70,12 +70,14 @@ impl Secrets {
         Ok(credentials)
     }
 
-    /// Makes sure that the password can be masked in logs that an earlier process began; does its best only.
-    pub(crate) async fn warm(&self, id: &str) {
+    /// Makes sure that the password can be masked in what an earlier process began; whether it can.
+    pub(crate) async fn warm(&self, id: &str) -> bool {
         let known = self.passwords.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id);
-        if !known && let Err(error) = self.get(id).await {
+        let answer = if known { Ok(()) } else { self.get(id).await.map(|_| ()) };
+        if let Err(error) = &answer {
             tracing::debug!(%error, "a secret is not known and cannot be masked");
         }
+        answer.is_ok()
     }
 
     /// What must not be shown of a job.

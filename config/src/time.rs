@@ -7,6 +7,11 @@ pub fn format(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// A time in milliseconds since 1970, formatted.
+pub fn of_millis(millis: i64) -> String {
+    format(DateTime::from_timestamp_millis(millis).unwrap_or_default())
+}
+
 /// The current time, formatted.
 pub fn now() -> String {
     format(Utc::now())

@@ -22,13 +22,16 @@ pub(crate) fn serve(cli: &Cli) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
     let mut config = AgentConfig::from_settings(&settings, data_dir(cli, &settings));
     config.socket.clone_from(&cli.socket);
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("the runtime")
-        .and_then(|runtime| runtime.block_on(run(config, &settings)))
-        .map_err(Failure::Unreached)
+        .context("the runtime");
+    let runtime = runtime.map_err(Failure::Unreached)?;
+    let ended = runtime.block_on(run(config, &settings));
+    // Whatever waits for a name server or a disk would keep the process, and with it the next one's heartbeats.
+    runtime.shutdown_background();
+    ended.map_err(Failure::Unreached)
 }
 
 async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
@@ -56,6 +59,10 @@ async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
+        () = agent.failed() => anyhow::bail!(
+            "the journal in {} is corrupt: start the agent again, which moves it aside and goes on with the jobs; \
+             scripts that run go on", data_dir.display()
+        ),
         never = notify.feed(async || agent.ping().await) => match never {},
     }
     tracing::info!("stopping; scripts that run go on");

@@ -165,7 +165,8 @@ impl Journal {
         let job_id = job_id.to_owned();
         self.writer.tell(move |tx| {
             tx.prepare_cached(
-                "insert or replace into attempts (job_id, attempt, started_at) values (?1, ?2, ?3)",
+                "insert into attempts (job_id, attempt, started_at) values (?1, ?2, ?3) \
+                 on conflict (job_id, attempt) do update set started_at = ?3",
             )?
             .execute(params![job_id, attempt, at])
         });
@@ -250,6 +251,11 @@ impl Journal {
         write.await
     }
 
+    /// Ready once the journal takes nothing any more: its file is not sound, and only a start can repair it.
+    pub(crate) async fn failed(&self) {
+        self.writer.ended().await;
+    }
+
     /// Answers once everything told so far is written.
     pub(crate) async fn settle(&self) -> Result<(), JournalError> {
         self.writer.write(Need::Relaxed, |_| Ok(())).await
@@ -289,9 +295,11 @@ impl Journal {
 }
 
 fn write_mark(tx: &Connection, job_id: &str, attempt: u32, mark: LogMark) -> rusqlite::Result<()> {
+    // The note that the attempt started may have been lost on a full disk.
     tx.prepare_cached(
-        "update attempts set log_position = ?3, log_last_at = ?4, log_sending_to = ?5, log_sending_at = ?6 \
-         where job_id = ?1 and attempt = ?2",
+        "insert into attempts (job_id, attempt, started_at, log_position, log_last_at, log_sending_to, log_sending_at) \
+         values (?1, ?2, ?7, ?3, ?4, ?5, ?6) on conflict (job_id, attempt) do update set \
+         log_position = ?3, log_last_at = ?4, log_sending_to = ?5, log_sending_at = ?6",
     )?
     .execute(params![
         job_id,
@@ -299,7 +307,8 @@ fn write_mark(tx: &Connection, job_id: &str, attempt: u32, mark: LogMark) -> rus
         mark.position,
         mark.last_at,
         mark.sending.map(|sending| sending.to),
-        mark.sending.map(|sending| sending.at)
+        mark.sending.map(|sending| sending.at),
+        rsqlflow_config::time::now()
     ])?;
     Ok(())
 }

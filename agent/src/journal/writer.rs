@@ -2,13 +2,16 @@
 //!
 //! A flush costs milliseconds and everything else microseconds, so jobs that are accepted or end together share one.
 //! A transaction is flushed when anything in it asked for that ([`Need::Durable`]); the rest rides along.
+//!
+//! Each failure is told to whoever asked, who knows what to do about it. Only where the file itself turns out not to be
+//! sound does the thread end: what it would write could not be read again, and the next start repairs it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Why the journal did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +58,12 @@ pub(crate) enum Need {
 /// What runs once the transaction is committed, or lost.
 type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
 
+/// A transaction, or why there is none.
+type Transaction<'a> = Result<&'a Connection, &'a str>;
+
 struct Write {
     need: Need,
-    work: Box<dyn FnOnce(&Connection) -> Answer + Send>,
+    work: Box<dyn FnOnce(Transaction<'_>) -> Answer + Send>,
 }
 
 /// Most writes of one transaction, so that the first never waits long for the last.
@@ -68,17 +74,36 @@ pub(crate) struct Writer {
     queue: mpsc::Sender<Write>,
     flushed: Arc<AtomicU64>,
     all: Arc<AtomicU64>,
+    /// Set where a write found the file unsound.
+    unsound: Arc<AtomicBool>,
+    /// Its other end goes with the thread.
+    runs: watch::Receiver<()>,
 }
 
 impl Writer {
     pub(crate) fn start(connection: Connection) -> Result<Self, JournalError> {
         let (queue, waiting) = mpsc::channel();
         let (flushed, all) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let counters = (Arc::clone(&flushed), Arc::clone(&all));
-        std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || run(&connection, &waiting, &counters.0, &counters.1))?;
-        Ok(Self { queue, flushed, all })
+        let unsound = Arc::new(AtomicBool::new(false));
+        let thread = Thread {
+            connection,
+            mode: None,
+            flushed: Arc::clone(&flushed),
+            all: Arc::clone(&all),
+            unsound: Arc::clone(&unsound),
+        };
+        let (alive, runs) = watch::channel(());
+        std::thread::Builder::new().name("journal".into()).spawn(move || {
+            thread.run(&waiting);
+            drop(alive);
+        })?;
+        Ok(Self { queue, flushed, all, unsound, runs })
+    }
+
+    /// Ready once the thread has ended.
+    pub(crate) async fn ended(&self) {
+        let mut runs = self.runs.clone();
+        while runs.changed().await.is_ok() {}
     }
 
     pub(crate) fn commits(&self) -> (u64, u64) {
@@ -92,10 +117,11 @@ impl Writer {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (reply, answer) = oneshot::channel();
-        let work = Box::new(move |tx: &Connection| -> Answer {
-            let result = in_savepoint(tx, work);
+        let unsound = Arc::clone(&self.unsound);
+        let work = Box::new(move |tx: Transaction<'_>| -> Answer {
+            let result = in_savepoint(tx, work).inspect_err(|error| note_corruption(error, &unsound));
             Box::new(move |committed: Result<(), String>| {
-                let answer = committed.map_err(JournalError::Commit).and_then(|()| Ok(result?));
+                let answer = committed.map_err(JournalError::Commit).and(result);
                 // Whoever asked may have gone; the write stands.
                 let _ = reply.send(answer);
             })
@@ -109,8 +135,10 @@ impl Writer {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) {
-        let work = Box::new(move |tx: &Connection| -> Answer {
-            let failed = in_savepoint(tx, work).err().map(|error| error.to_string());
+        let unsound = Arc::clone(&self.unsound);
+        let work = Box::new(move |tx: Transaction<'_>| -> Answer {
+            let result = in_savepoint(tx, work).inspect_err(|error| note_corruption(error, &unsound));
+            let failed = result.err().map(|error| error.to_string());
             Box::new(move |committed: Result<(), String>| {
                 if let Some(error) = failed.or(committed.err()) {
                     tracing::warn!(error, "a note in the journal was not written");
@@ -122,70 +150,149 @@ impl Writer {
     }
 }
 
-/// One write's failure leaves the others of its transaction alone.
-fn in_savepoint<T>(
-    tx: &Connection,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    tx.prepare_cached("savepoint one")?.execute([])?;
-    let result = work(tx);
-    if result.is_err() {
-        tx.prepare_cached("rollback to one")?.execute([])?;
+fn note_corruption(error: &JournalError, unsound: &AtomicBool) {
+    if error.is_corruption() {
+        unsound.store(true, Ordering::Relaxed);
     }
-    tx.prepare_cached("release one")?.execute([])?;
-    result
 }
 
-fn run(connection: &Connection, waiting: &mpsc::Receiver<Write>, flushed: &AtomicU64, all: &AtomicU64) {
-    let mut mode = None;
-    while let Ok(first) = waiting.recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = waiting.try_recv()
-        {
-            batch.push(next);
+/// One write's failure leaves the others of its transaction alone.
+fn in_savepoint<T>(
+    tx: Transaction<'_>,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, JournalError> {
+    let tx = tx.map_err(|error| JournalError::Commit(error.to_owned()))?;
+    tx.prepare_cached("savepoint one")?.execute([])?;
+    let result = work(tx);
+    if result.is_err() && !tx.is_autocommit() {
+        tx.prepare_cached("rollback to one")?.execute([])?;
+    }
+    if !tx.is_autocommit() {
+        tx.prepare_cached("release one")?.execute([])?;
+    }
+    Ok(result?)
+}
+
+struct Thread {
+    connection: Connection,
+    /// What the connection was last told of flushing.
+    mode: Option<Need>,
+    flushed: Arc<AtomicU64>,
+    all: Arc<AtomicU64>,
+    unsound: Arc<AtomicBool>,
+}
+
+impl Thread {
+    fn run(mut self, waiting: &mpsc::Receiver<Write>) {
+        while let Ok(first) = waiting.recv() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(next) = waiting.try_recv()
+            {
+                batch.push(next);
+            }
+            self.transact(batch);
+            if self.unsound.load(Ordering::Relaxed) {
+                tracing::error!(
+                    "the journal's file is not sound; it takes nothing until the agent is started again"
+                );
+                return;
+            }
         }
+    }
+
+    fn transact(&mut self, batch: Vec<Write>) {
         let need = batch.iter().map(|write| write.need).max().unwrap_or(Need::Durable);
         let mut answers = Vec::with_capacity(batch.len());
-        let committed = commit(connection, need, &mut mode, batch, &mut answers);
+        let mut state = self.begin(need);
+        for write in batch {
+            answers.push((write.work)(state.as_ref().map(|()| &self.connection).map_err(String::as_str)));
+            // Some failures, of the disk or of memory, end the whole transaction.
+            if state.is_ok() && self.connection.is_autocommit() {
+                state = Err("the transaction was rolled back".into());
+            }
+        }
+        let committed = state.and_then(|()| self.commit());
         if committed.is_ok() {
-            all.fetch_add(1, Ordering::Relaxed);
+            self.all.fetch_add(1, Ordering::Relaxed);
             if need == Need::Durable {
-                flushed.fetch_add(1, Ordering::Relaxed);
+                self.flushed.fetch_add(1, Ordering::Relaxed);
             }
         } else {
             // Ends the transaction if the failure left it open; there may be none.
-            let _ = connection.execute_batch("rollback");
+            let _ = self.connection.execute_batch("rollback");
         }
-        let committed = committed.map_err(|error| error.to_string());
         for answer in answers {
             answer(committed.clone());
         }
     }
+
+    fn begin(&mut self, need: Need) -> Result<(), String> {
+        let begun = (|| {
+            if self.mode != Some(need) {
+                // <https://sqlite.org/pragma.html#pragma_synchronous>: in WAL mode FULL flushes every commit, NORMAL
+                // only checkpoints. It can be changed only between transactions.
+                self.mode = None;
+                let mode = if need == Need::Durable { "FULL" } else { "NORMAL" };
+                self.connection.pragma_update(None, "synchronous", mode)?;
+                self.mode = Some(need);
+            }
+            self.connection.prepare_cached("begin immediate")?.execute([])?;
+            Ok(())
+        })();
+        begun.map_err(|error| self.told(error))
+    }
+
+    fn commit(&self) -> Result<(), String> {
+        let committed = self.connection.prepare_cached("commit").and_then(|mut commit| commit.execute([]));
+        committed.map(|_| ()).map_err(|error| self.told(error))
+    }
+
+    fn told(&self, error: rusqlite::Error) -> String {
+        let error = JournalError::from(error);
+        note_corruption(&error, &self.unsound);
+        crate::socket::sources(&error)
+    }
 }
 
-fn commit(
-    connection: &Connection,
-    need: Need,
-    mode: &mut Option<Need>,
-    batch: Vec<Write>,
-    answers: &mut Vec<Answer>,
-) -> rusqlite::Result<()> {
-    if *mode != Some(need) {
-        // <https://sqlite.org/pragma.html#pragma_synchronous>: in WAL mode FULL flushes every commit, NORMAL only
-        // checkpoints. It can be changed only between transactions.
-        *mode = None;
-        connection.pragma_update(
-            None,
-            "synchronous",
-            if need == Need::Durable { "FULL" } else { "NORMAL" },
-        )?;
-        *mode = Some(need);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(path: &std::path::Path) -> Writer {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch("create table if not exists t (n integer)").unwrap();
+        Writer::start(connection).unwrap()
     }
-    connection.prepare_cached("begin immediate")?.execute([])?;
-    for write in batch {
-        answers.push((write.work)(connection));
+
+    #[tokio::test]
+    async fn a_journal_that_is_found_unsound_takes_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(&dir.path().join("journal.db"));
+        let corrupt = || {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            rusqlite::Error::SqliteFailure(code, None)
+        };
+        let told = writer.write::<()>(Need::Relaxed, move |_| Err(corrupt())).await;
+        assert!(told.unwrap_err().is_corruption());
+        writer.ended().await;
+        let closed = writer.write(Need::Relaxed, |_| Ok(())).await;
+        assert!(matches!(closed, Err(JournalError::Closed)));
     }
-    connection.prepare_cached("commit")?.execute([])?;
-    Ok(())
+
+    #[tokio::test]
+    async fn a_transaction_that_cannot_begin_is_told_to_everybody_and_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let writer = writer(&path);
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("begin exclusive").unwrap();
+        let add = |tx: &Connection| tx.execute("insert into t values (1)", []);
+        let told = writer.write(Need::Durable, add).await;
+        assert!(matches!(told, Err(JournalError::Commit(_))), "{told:?}");
+        other.execute_batch("rollback").unwrap();
+        assert_eq!(writer.write(Need::Durable, add).await.unwrap(), 1);
+        let count = |tx: &Connection| tx.query_row("select count(*) from t", [], |row| row.get::<_, u32>(0));
+        assert_eq!(writer.write(Need::Relaxed, count).await.unwrap(), 1);
+    }
 }

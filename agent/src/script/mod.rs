@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rsqlflow_config::job::JobRequest;
 use rsqlflow_config::names;
+use rsqlflow_supervisor::supervise::passes;
 
 pub use modes::Trusted;
 pub(crate) use problem::ScriptProblem;
@@ -123,8 +124,7 @@ pub(crate) fn look(script: &str, places: &Places<'_>) -> Result<Found, ScriptPro
     let (file, path) = open(script, places)?;
     let named = || script.to_owned();
     let mut start = [0; FIRST_LINE_MAX + 1];
-    let length = read_start(&file, &mut start)
-        .map_err(|error| ScriptProblem::Unreadable { script: named(), reason: error.to_string() })?;
+    let length = read_start(&file, &mut start).map_err(|error| ScriptProblem::unreadable(script, &error))?;
     let start = &start[..length];
     if start.is_empty() {
         return Err(ScriptProblem::Empty { script: named() });
@@ -166,13 +166,12 @@ fn open(script: &str, places: &Places<'_>) -> Result<(File, PathBuf), ScriptProb
         return Err(ScriptProblem::BadName { script: named(), problem });
     }
     let scripts_dir = places.scripts_dir;
-    let directory = scripts_dir.canonicalize().map_err(|error| ScriptProblem::NoDirectory {
-        path: scripts_dir.to_owned(),
-        reason: error.to_string(),
+    let directory = scripts_dir.canonicalize().map_err(|error| match passes(&error) {
+        true => ScriptProblem::unreadable(script, &error),
+        false => ScriptProblem::NoDirectory { path: scripts_dir.to_owned(), reason: error.to_string() },
     })?;
     let path = directory.join(script);
-    let unreadable =
-        |error: std::io::Error| ScriptProblem::Unreadable { script: named(), reason: error.to_string() };
+    let unreadable = |error: std::io::Error| ScriptProblem::unreadable(script, &error);
     let real = match path.canonicalize() {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -77,7 +77,24 @@ impl Trusted {
                 all.push(above);
             }
         }
-        all.iter().try_for_each(|above| self.look(above, false))
+        all.iter().try_for_each(|above| self.look(above, false))?;
+        self.check_links(directory, path)
+    }
+
+    /// A link that leads out of the scripts directory may lead back by another: whoever may write where that one lies
+    /// decides where it leads.
+    fn check_links(self, directory: &Path, path: &Path) -> Result<(), ModesProblem> {
+        let mut at = path.to_owned();
+        // The kernel follows no more.
+        for _ in 0..40 {
+            let (Ok(target), Some(parent)) = (at.read_link(), at.parent()) else { return Ok(()) };
+            at = parent.join(target);
+            let place = at.parent().and_then(|parent| parent.canonicalize().ok());
+            if let Some(place) = place.filter(|place| !place.starts_with(directory)) {
+                self.check_above(&place)?;
+            }
+        }
+        Ok(())
     }
 
     /// `above`: whether the sticky bit excuses that everyone can write.
@@ -188,6 +205,20 @@ mod tests {
         set(&scripts.join("open"), 0o755);
         set(&scripts.join("sub"), 0o757);
         assert!(check(scripts, "open/link.sh").is_err());
+    }
+
+    #[test]
+    fn a_link_by_way_of_elsewhere_is_judged_there_too() {
+        let dir = dir();
+        let scripts = &dir.scripts;
+        let drop = scripts.parent().unwrap().join("drop");
+        std::fs::create_dir(&drop).unwrap();
+        symlink(scripts.join("sub/x.sh"), drop.join("way")).unwrap();
+        symlink("../drop/way", scripts.join("x")).unwrap();
+        set(&drop, 0o755);
+        assert_eq!(check(scripts, "x"), Ok(()));
+        set(&drop, 0o777);
+        assert!(matches!(check(scripts, "x"), Err(ModesProblem::World { .. })));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rsqlflow_config::job::JobError;
+use rsqlflow_supervisor::supervise::passes;
 
 use super::modes::ModesProblem;
 
@@ -23,6 +24,9 @@ pub(crate) enum ScriptProblem {
     Special { script: String },
     #[error("script {script} cannot be read: {reason}")]
     Unreadable { script: String, reason: String },
+    /// Passes by itself.
+    #[error("script {script} cannot be read now: {reason}")]
+    NotNow { script: String, reason: String },
     #[error("script {script} is refused (agent.strict_modes): {problem}")]
     Modes { script: String, problem: ModesProblem },
     #[error(
@@ -65,6 +69,12 @@ pub(crate) enum ScriptProblem {
 }
 
 impl ScriptProblem {
+    /// That a file cannot be read.
+    pub(super) fn unreadable(script: &str, error: &std::io::Error) -> Self {
+        let (script, reason) = (script.to_owned(), error.to_string());
+        if passes(error) { Self::NotNow { script, reason } } else { Self::Unreadable { script, reason } }
+    }
+
     pub(crate) fn error(&self) -> JobError {
         match self {
             Self::NoDirectory { .. }
@@ -73,7 +83,8 @@ impl ScriptProblem {
             | Self::Outside { .. }
             | Self::Directory { .. }
             | Self::Special { .. }
-            | Self::Unreadable { .. } => JobError::ScriptNotFound,
+            | Self::Unreadable { .. }
+            | Self::NotNow { .. } => JobError::ScriptNotFound,
             Self::Modes { .. }
             | Self::Empty { .. }
             | Self::DosLineEnd { .. }

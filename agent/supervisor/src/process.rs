@@ -3,9 +3,11 @@
 //! A pid alone names nothing for long, so a process is remembered by its pid, its start time and the boot it belongs
 //! to.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +35,17 @@ impl ProcessMark {
     }
 
     /// A descriptor of this very process, where it is there: becomes readable when it ends.
-    pub fn open(&self) -> Option<OwnedFd> {
-        let handle = pidfd_open(pid(self.pid)?, PidfdFlags::empty()).ok()?;
-        // Looked at after it was opened: from then on the pid is not anybody else's.
-        self.exists().then_some(handle)
+    ///
+    /// # Errors
+    /// The system's, for instance where there are too many descriptors: the process may be there.
+    pub fn open(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = pid(self.pid) else { return Ok(None) };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            // Looked at after it was opened: from then on the pid is not anybody else's.
+            Ok(handle) => Ok(self.exists().then_some(handle)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -96,8 +105,8 @@ mod tests {
     fn a_mark_names_one_process() {
         let mark = ProcessMark::of(std::process::id());
         assert!(mark.start_ticks > 0 && mark.exists());
-        assert!(mark.open().is_some());
+        assert!(mark.open().unwrap().is_some());
         assert!(!ProcessMark { start_ticks: mark.start_ticks + 1, ..mark.clone() }.exists());
-        assert!(ProcessMark { boot_id: "another".into(), ..mark }.open().is_none());
+        assert!(ProcessMark { boot_id: "another".into(), ..mark }.open().unwrap().is_none());
     }
 }

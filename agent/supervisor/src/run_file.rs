@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessMark;
 
-/// Version of the format. A supervisor may be older than the daemon that reads it, by an upgrade.
+/// Version of the format. Daemon and supervisor differ by an upgrade while scripts run.
 pub const VERSION: u32 = 1;
 
 /// Length of a record's place.
@@ -140,15 +140,34 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// Writes the file of a new attempt and takes its lock.
+    /// Writes the file of a new attempt and takes its lock. One that is there and says that its script never started
+    /// gives way.
     ///
     /// # Errors
-    /// The system's; `WouldBlock` when a supervisor has the file.
+    /// The system's; `AlreadyExists` where the attempt was started before.
     pub fn create(path: &Path, spec: &Spec) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let exclusive = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+        let file = match exclusive() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let earlier = Self::open(path)?;
+                if earlier.is_supervised() || earlier.mark().is_some() || earlier.end().is_some() {
+                    return Err(error);
+                }
+                std::fs::remove_file(path)?;
+                exclusive()?
+            }
+            file => file?,
+        };
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        file.set_len(0)?;
+        let written = Self::write_new(&file, spec);
+        if written.is_err() {
+            // It would say that a script may have started.
+            let _ = std::fs::remove_file(path);
+        }
+        written.map(|()| Self { file })
+    }
+
+    fn write_new(file: &File, spec: &Spec) -> io::Result<()> {
         let mut text = vec![b' '; usize::try_from(SPEC).unwrap_or(0)];
         for place in [END, STOP, SPEC] {
             if let Some(last) = usize::try_from(place).ok().and_then(|end| text.get_mut(end - 1)) {
@@ -157,8 +176,7 @@ impl RunFile {
         }
         serde_json::to_writer(&mut text, spec)?;
         text.push(b'\n');
-        file.write_all_at(&text, 0)?;
-        Ok(Self { file })
+        file.write_all_at(&text, 0)
     }
 
     /// Opens the file of an attempt that was started before.
@@ -190,12 +208,17 @@ impl RunFile {
     /// What is to be run.
     ///
     /// # Errors
-    /// `InvalidData`, when it was cut off.
+    /// `InvalidData`, when it was cut off or is of a later version.
     pub fn spec(&self) -> io::Result<Spec> {
         let length = self.file.metadata()?.len();
         let mut text = vec![0; usize::try_from(length.saturating_sub(SPEC)).unwrap_or(0)];
         self.file.read_exact_at(&mut text, SPEC)?;
-        Ok(serde_json::from_slice(&text)?)
+        let spec: Spec = serde_json::from_slice(&text)?;
+        if spec.version > VERSION {
+            let problem = format!("it is of version {}, and {VERSION} is known", spec.version);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Ok(spec)
     }
 
     /// Who runs it, once somebody does.
@@ -302,6 +325,20 @@ mod tests {
         assert!(other.is_supervised());
         drop(file);
         assert!(!other.is_supervised());
+    }
+
+    #[test]
+    fn an_attempt_that_was_started_is_not_started_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.run");
+        let again = || RunFile::create(&path, &spec()).map_err(|error| error.kind());
+        let first = again().unwrap();
+        assert_eq!(again().err(), Some(io::ErrorKind::AlreadyExists), "it is being started");
+        drop(first);
+        let second = again().expect("nobody had started it");
+        second.set_mark(&Mark { supervisor: ProcessMark::of(1), script: None }).unwrap();
+        drop(second);
+        assert_eq!(again().err(), Some(io::ErrorKind::AlreadyExists), "it was started");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,6 +41,17 @@ fn unusable(error: &io::Error) -> ExitCode {
     // Standard error is the attempt's log; where that cannot be written there is nobody to tell.
     let _ = writeln!(io::stderr(), "rsqlflow-supervisor: the run file cannot be used: {error}");
     ExitCode::from(UNUSABLE)
+}
+
+/// How long a host may have no room for another process.
+const SPAWN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether the reason that a process was not started passes by itself: limits on processes, memory and files, and a
+/// program that is just being replaced.
+pub fn passes(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY, Errno::STALE];
+    error.raw_os_error().is_some_and(|code| passing.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 struct Supervisor<'a> {
@@ -103,22 +114,10 @@ impl<'a> Supervisor<'a> {
         // The script is born into its group: we go there, start it, and come back.
         let own = cgroup::own();
         self.tree.cgroup = self.spec.cgroup.clone().filter(|directory| cgroup::enter(directory).is_ok());
-        let spec = &self.spec;
-        let spawned = oom::as_any_other(|| {
-            Command::new(&spec.program)
-                .args(&spec.arguments)
-                .env_clear()
-                .envs(&spec.environment)
-                .current_dir(&spec.directory)
-                .stdin(Stdio::null())
-                .process_group(0)
-                .spawn()
-        });
-        if self.tree.cgroup.is_some()
-            && let Some(own) = own
-        {
+        let spawned = self.spawn();
+        if self.tree.cgroup.is_some() && own.is_none_or(|own| cgroup::enter(&own).is_err()) {
             // The group is the script's; ending it must not end us.
-            let _ = cgroup::enter(&own);
+            self.tree.cgroup = None;
         }
         let child = spawned?;
         self.script = Some(child.id());
@@ -132,17 +131,43 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
+    /// Starts the script's first process; where the host has no room for one for a moment, again.
+    fn spawn(&mut self) -> io::Result<Child> {
+        let deadline = Instant::now() + SPAWN_PATIENCE;
+        loop {
+            let spec = &self.spec;
+            let spawned = oom::as_any_other(|| {
+                Command::new(&spec.program)
+                    .args(&spec.arguments)
+                    .env_clear()
+                    .envs(&spec.environment)
+                    .current_dir(&spec.directory)
+                    .stdin(Stdio::null())
+                    .process_group(0)
+                    .spawn()
+            });
+            match spawned {
+                Err(error) if passes(&error) && Instant::now() < deadline && !self.signals.wants_end() => {
+                    self.signals.wait(Some(Duration::from_millis(200)));
+                }
+                spawned => return spawned,
+            }
+        }
+    }
+
     /// Waits until the script has ended or has to end.
     fn watch(&mut self, began: Instant) -> Cause {
         let limit = self.spec.timeout_seconds.map(|limit| began + Duration::from_secs(limit.into()));
         let mut silence = self.spec.stall_seconds.map(Silence::new);
         loop {
             self.reap();
+            // A host that shuts down asks scripts and supervisors alike, and a script may be gone first.
+            let by_signal = self.status.is_none_or(|status| status.signaled());
+            if by_signal && self.signals.wants_end() {
+                return self.file.stop().map_or(Cause::Terminated, Cause::Stopped);
+            }
             if self.status.is_some() {
                 return Cause::Exited;
-            }
-            if self.signals.wants_end() {
-                return self.file.stop().map_or(Cause::Terminated, Cause::Stopped);
             }
             let now = Instant::now();
             if limit.is_some_and(|limit| now >= limit) {
@@ -162,6 +187,8 @@ impl<'a> Supervisor<'a> {
             return Ended::Already;
         }
         self.tree.terminate();
+        // What else is wished for is under way.
+        self.signals.seen = true;
         let deadline = Instant::now() + Duration::from_millis(self.spec.grace_ms);
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             if !self.reap() {

@@ -227,3 +227,129 @@ async fn nothing_that_was_accepted_before_a_reboot_runs_after_it() {
     assert_eq!(std::fs::read_to_string(ran).unwrap(), "ran\n");
     world.settled().await;
 }
+
+fn retry(max_attempts: u32) -> Option<rsqlflow_config::workflow::Retry> {
+    Some(rsqlflow_config::workflow::Retry {
+        max_attempts,
+        interval_seconds: 0,
+        backoff_rate: 1.0,
+        errors: None,
+    })
+}
+
+#[tokio::test]
+async fn attempts_whose_notes_were_lost_are_known_by_their_run_files() {
+    for with_agent in [true, false] {
+        let mut world = World::new().await;
+        let (dir, second) = (world.dir.path().display().to_string(), world.dir.path().join("second"));
+        world.script(
+            "job.sh",
+            &format!(
+                "echo $ATTEMPT >> {dir}/ran; echo in $ATTEMPT; [ $ATTEMPT = 1 ] && exit 3\n\
+                 echo $$ > {dir}/new; mv {dir}/new {dir}/second; while ! [ -e {dir}/go ]; do sleep 0.01; done; exit 4"
+            ),
+        );
+        let mut request = world.request("job.sh");
+        request.retry = retry(2);
+        world.submit(&request).await;
+        let pid = pids(&second, 1).await[0];
+        world.kill();
+        let journal = rusqlite::Connection::open(world.config.data_dir.join("journal.db")).unwrap();
+        journal.execute_batch("delete from attempts").unwrap();
+        drop(journal);
+        let go = world.dir.path().join("go");
+        if !with_agent {
+            std::fs::write(&go, "").unwrap();
+            until("the script's end", || (!is_alive(pid)).then_some(())).await;
+        }
+        world.start().await;
+        std::fs::write(&go, "").unwrap();
+        let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+        assert_eq!((error.as_str(), failure.exit_code, failure.attempt), ("Rsql.ExitCode", Some(4), 2));
+        assert_eq!(std::fs::read_to_string(world.dir.path().join("ran")).unwrap(), "1\n2\n");
+        let audit = world.final_audit().await;
+        let earlier = audit["attempts"].to_string();
+        assert!(earlier.contains("\"3\"") && !earlier.contains("\"4\""), "{earlier}");
+        world.settled().await;
+        let mut lines = world.events();
+        lines.dedup();
+        assert_eq!(lines, ["in 1", "in 2"], "what was sent before the notes were lost comes again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_jobs_run_after_a_restart_than_may() {
+    let mut world = World::stopped();
+    world.config.max_running_jobs = 3;
+    world.start().await;
+    let dir = world.dir.path().display().to_string();
+    world.script(
+        "job.sh",
+        &format!("echo $JOB_NAME >> {dir}/ran; while ! [ -e {dir}/go ]; do sleep 0.01; done; exit 0"),
+    );
+    for number in 0..20 {
+        let mut request = world.request("job.sh");
+        request.job_name = format!("job-{number}");
+        request.task_token.push_str(&number.to_string());
+        world.submit(&request).await;
+    }
+    let ran = world.dir.path().join("ran");
+    let count = || std::fs::read_to_string(&ran).unwrap_or_default().lines().count();
+    until("three jobs", || (count() == 3).then_some(())).await;
+    for _ in 0..5 {
+        let asked = world.aws.calls("SendTaskHeartbeat").len();
+        world.kill();
+        world.start().await;
+        // Every job has been heard of, so every one that may start is about to.
+        world.aws.call("SendTaskHeartbeat", asked + 20).await;
+        let running = world.agent().jobs().await.iter().filter(|job| job.state == "running").count();
+        assert!(running <= 3, "{running} run");
+    }
+    assert_eq!(count(), 3);
+    std::fs::write(world.dir.path().join("go"), "").unwrap();
+    world.settled().await;
+    assert_eq!(count(), 20);
+}
+
+#[tokio::test]
+async fn what_waited_while_no_agent_was_there_is_asked_about_before_it_runs() {
+    let mut world = World::stopped();
+    world.config.max_running_jobs = 1;
+    world.start().await;
+    let (seen, _go) = patient(&world);
+    world.submit(&world.request("job.sh")).await;
+    let pid = pids(&seen, 1).await[0];
+    let ran = world.dir.path().join("ran");
+    world.script("second.sh", &format!("touch {}", ran.display()));
+    let mut second = world.request("second.sh");
+    second.task_token.push_str("second");
+    world.submit(&second).await;
+    world.kill();
+    for action in ["SendTaskHeartbeat", "SendTaskFailure"] {
+        world.aws.always(action, Answer::Error("TaskTimedOut", 400));
+    }
+    world.config.max_running_jobs = 0;
+    world.start().await;
+    world.settled().await;
+    assert!(!ran.exists() && !is_alive(pid));
+}
+
+#[tokio::test]
+async fn a_job_that_is_killed_at_once_is_told_as_killed() {
+    let world = World::new().await;
+    world.script("job.sh", "sleep 1000");
+    for round in 0..20 {
+        let mut request = world.request("job.sh");
+        request.task_token.push_str(&round.to_string());
+        let socket = world.agent().socket().to_owned();
+        let job = world.submit(&request).await.job_id;
+        let kill = rsqlflow_agent::protocol::Request::Kill { job };
+        tokio::task::spawn_blocking(move || rsqlflow_agent::client::ask(&socket, &kill).unwrap())
+            .await
+            .unwrap();
+    }
+    world.settled().await;
+    for told in told(&world.aws) {
+        assert!(matches!(&told, Told::Failure(error, _) if error == "Rsql.Killed"), "{told:?}");
+    }
+}

@@ -136,3 +136,36 @@ async fn a_sql_file_is_run_by_rsql_with_its_credentials_and_variables() {
     let scripts = world.config.scripts_dir.canonicalize().unwrap().display().to_string();
     insta::assert_snapshot!(world.events().join(" ").replace(&scripts, "SCRIPTS"), @"[-h] [warehouse.test] [-p] [5439] [-U] [etl] [-d] [dev] [-v] [1=first] [-f] [SCRIPTS/load.sql] with password WORKFLOW_ID,WORKFLOW_EXECUTION_ID,JOB_NAME,ATTEMPT,region");
 }
+
+#[tokio::test]
+async fn a_failure_that_the_next_agent_tells_has_no_password_in_it() {
+    for known in [true, false] {
+        let mut world = World::new().await;
+        let (ready, go) = (world.dir.path().join("ready"), world.dir.path().join("go"));
+        world.script(
+            "job.sh",
+            &format!(
+                ". \"$1/get_redshift_creds.sh\" \"$2\"\ntouch {}\nwhile ! [ -e {} ]; do sleep 0.01; done\n\
+                 echo \"with $PASSWORD\"; exit 7",
+                ready.display(),
+                go.display()
+            ),
+        );
+        world.submit(&world.request("job.sh")).await;
+        until("the script", || ready.exists().then_some(())).await;
+        world.kill();
+        std::fs::write(&go, "").unwrap();
+        if !known {
+            world.aws.always("GetSecretValue", crate::fake_aws::Answer::Error("AccessDeniedException", 400));
+        }
+        world.start().await;
+        let Told::Failure(_, failure) = world.told().await else { panic!("succeeded") };
+        assert_eq!(failure.exit_code, Some(7));
+        assert!(!failure.message.contains(PASSWORD), "{}", failure.message);
+        assert_eq!(failure.message.contains("with ********"), known, "{}", failure.message);
+        if !known {
+            assert!(failure.message.contains("what it printed is in its log"), "{}", failure.message);
+        }
+        assert!(!world.final_audit().await["error_message"].to_string().contains(PASSWORD));
+    }
+}

@@ -169,7 +169,7 @@ impl Drop for World {
             let run = file.path().extension().is_some_and(|extension| extension == "run");
             let supervisor =
                 run.then(|| RunFile::open(&file.path()).ok()?.mark()).flatten().map(|mark| mark.supervisor);
-            if let Some(handle) = supervisor.and_then(|supervisor| supervisor.open()) {
+            if let Some(handle) = supervisor.and_then(|supervisor| supervisor.open().unwrap()) {
                 // One that has ended by now is what is wanted.
                 let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::TERM);
             }
