@@ -6,13 +6,23 @@
 //!
 //! `make bench` builds the release binaries and runs this. Arguments name the benchmarks to run; none runs all.
 
+mod burst;
+mod daemon;
+mod figures;
+mod handoff;
 mod limit;
 mod memory;
+mod peer;
+mod print;
+mod proc;
+mod recovery;
+mod shipping;
+mod sink;
 mod site;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::site::{Site, Up};
@@ -20,11 +30,27 @@ use crate::site::{Site, Up};
 /// How often each figure is taken; the best of each side is compared, the rest is noise of the machine.
 const ROUNDS: usize = 5;
 
+/// What can be named.
+const BENCHMARKS: [&str; 10] =
+    ["size", "start", "chain", "stage", "commits", "memory", "handoff", "burst", "shipping", "recovery"];
+
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, arguments)) = wanted.split_first()
+        && first == "print"
+    {
+        return print::run(arguments);
+    }
+    for name in &wanted {
+        ensure!(
+            BENCHMARKS.contains(&name.as_str()),
+            "no benchmark is {name}; there are {}",
+            BENCHMARKS.join(", ")
+        );
+    }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     if runs("size") {
-        for name in ["rsqlflow", "rsqlflow-agent", "rsql"] {
+        for name in ["rsqlflow", "rsqlflow-agent", "rsqlflow-supervisor", "rsql"] {
             let bytes = std::fs::metadata(binary(name)?)?.len();
             println!("{}", json!({"bench": "size", "binary": name, "mib": mib(bytes)}));
         }
@@ -50,6 +76,18 @@ fn main() -> Result<()> {
     if runs("memory") {
         memory::memory()?;
     }
+    if runs("handoff") {
+        handoff::run()?;
+    }
+    if runs("burst") {
+        burst::run()?;
+    }
+    if runs("shipping") {
+        shipping::run()?;
+    }
+    if runs("recovery") {
+        recovery::run()?;
+    }
     Ok(())
 }
 
@@ -61,7 +99,7 @@ fn flow(bench: &str, jobs: usize, concurrency: usize) -> Result<f64> {
     site.run(&up)?; // warm
     let (mut limit, mut ours, mut command) = (f64::MAX, f64::MAX, f64::MAX);
     for _ in 0..ROUNDS {
-        limit = limit.min(limit::run(site.dir(), jobs, concurrency)?);
+        limit = limit.min(limit::run(site.dir(), &site.dir().join("scripts/nothing.sh"), jobs, concurrency)?);
         let run = site.run(&up)?;
         ours = ours.min(run.recorded_seconds);
         command = command.min(run.command_seconds);
@@ -91,12 +129,9 @@ fn commits(bench: &str, jobs: usize, concurrency: usize) -> Result<()> {
         }
     };
     site.run(&up)?;
-    let flushes = || -> Result<usize> {
-        Ok(std::fs::read_to_string(&trace)?.lines().filter(|line| line.contains("sync(")).count())
-    };
-    let before = flushes()?;
+    let before = burst::flushes(&trace)?;
     site.run(&up)?;
-    let after = flushes()?;
+    let after = burst::flushes(&trace)?;
     up.stop()?;
     let per_job = (after - before) as f64 / jobs as f64;
     println!(
@@ -109,7 +144,7 @@ fn commits(bench: &str, jobs: usize, concurrency: usize) -> Result<()> {
 /// A release binary beside this one.
 fn binary(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    anyhow::ensure!(path.exists(), "{} is not built: run `make bench`", path.display());
+    ensure!(path.exists(), "{} is not built: run `make bench`", path.display());
     Ok(path)
 }
 
@@ -119,16 +154,4 @@ fn round(value: f64) -> f64 {
 
 fn mib(bytes: u64) -> f64 {
     round(bytes as f64 / (1024.0 * 1024.0))
-}
-
-/// Resident memory of a process, in MiB.
-fn resident(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse().ok())
-        .context("no VmRSS")?;
-    Ok(mib(kib * 1024))
 }

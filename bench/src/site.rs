@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::binary;
+use crate::daemon::Endpoint;
 
 /// The directory.
 pub(crate) struct Site {
@@ -32,11 +33,31 @@ impl Site {
         fs::create_dir_all(&base)?;
         let dir = tempfile::Builder::new().prefix("site-").tempdir_in(base)?;
         fs::create_dir(dir.path().join("scripts"))?;
-        let script = dir.path().join("scripts/nothing.sh");
-        fs::write(&script, "#!/bin/sh\nexit 0\n")?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
         fs::write(dir.path().join("rsqlflow.toml"), "scripts_dir = \"scripts\"\n")?;
-        Ok(Self { dir })
+        let site = Self { dir };
+        site.script("nothing.sh", "exit 0")?;
+        Ok(site)
+    }
+
+    /// One more script, in the shell's language. Its own arguments begin with the third.
+    pub(crate) fn script(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let script = self.dir().join("scripts").join(name);
+        fs::write(&script, format!("#!/bin/sh\n{text}\n"))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        Ok(script)
+    }
+
+    /// A script that prints as [`crate::print`] does.
+    pub(crate) fn printer(&self, name: &str) -> Result<PathBuf> {
+        self.script(name, &format!("shift 2; exec '{}' print \"$@\"", std::env::current_exe()?.display()))
+    }
+
+    /// A named pipe.
+    pub(crate) fn pipe(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir().join(name);
+        let made = Command::new("mkfifo").arg(&path).status()?;
+        ensure!(made.success(), "mkfifo {} failed", path.display());
+        Ok(path)
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -149,6 +170,14 @@ impl Up {
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// How others reach it.
+    pub(crate) fn endpoint(&self, site: &Site) -> Result<Endpoint> {
+        let text = fs::read_to_string(site.dir().join(".rsqlflow/endpoint.json"))?;
+        let found: Value = serde_json::from_str(&text)?;
+        let text = |name: &str| found[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
+        Ok(Endpoint { url: text("url")?, key: text("access_key_id")?, secret: text("secret_access_key")? })
     }
 
     pub(crate) fn stop(mut self) -> Result<()> {
