@@ -5,7 +5,7 @@
 #   make bench   the benchmarks, release build, one JSON line per figure
 #   make packages       a .deb and an .rpm of the release build; PROFILE=dev for a quick one
 #   make packages-test  installs, upgrades, removes and purges them in a fresh Debian root; needs root
-#   make lint    formatting, clippy, the validators of state machines and systemd units
+#   make lint    formatting, clippy, the validators of state machines, the CloudFormation template and systemd units
 # What a target needs and the machine lacks is installed by setup/install (Debian packages, a Python virtual
 # environment, npm and cargo tools); it says what it does. A build cache outside the clone is used when
 # ~/.cache/rsqlflow exists.
@@ -53,9 +53,11 @@ packages-test:
 	tests/packages/run $(TARGET)
 
 lint:
-	setup/install build asl
+	setup/install build asl cfn
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	PATH="$$(setup/install --path):$$PATH" setup/validate-statemachines
+	cargo build --locked
+	PATH="$$(setup/install --path):$$PATH" setup/validate-template $(TARGET)/debug/rsqlflow
 	setup/validate-units
 	if command -v cargo-deny >/dev/null; then cargo deny --log-level error check licenses bans sources; fi

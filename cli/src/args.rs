@@ -7,7 +7,7 @@ mod examples;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// Run Amazon Redshift RSQL scripts in order, on a host, with an audit trail.
@@ -73,12 +73,29 @@ pub enum Command {
     /// End a run and the scripts it is running
     #[command(after_help = examples::CANCEL)]
     Cancel(CancelArgs),
+    /// Print the CloudFormation template of what an account needs
+    #[command(after_help = examples::TEMPLATE)]
+    Template {
+        /// How it is written; YAML has comments
+        #[arg(long, value_enum, default_value_t)]
+        output: TemplateFormat,
+    },
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell
         shell: Shell,
     },
+}
+
+/// How the template is written.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum TemplateFormat {
+    /// YAML.
+    #[default]
+    Yaml,
+    /// JSON.
+    Json,
 }
 
 /// Arguments of `demo`.

@@ -10,6 +10,7 @@ mod logs;
 pub(crate) mod run;
 mod runs;
 mod status;
+mod template;
 mod up;
 pub(crate) mod wait;
 
@@ -25,6 +26,9 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
     if let Command::Completions { shell } = cli.command {
         return completions::completions(shell);
     }
+    if let Command::Template { output } = cli.command {
+        return template::template(output);
+    }
     let context = &Context::load(&cli.global)?;
     match cli.command {
         Command::Demo(args) => demo(context, args).await,
@@ -36,6 +40,6 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
         Command::Runs(args) => runs::runs(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Cancel(args) => cancel::cancel(context, args).await,
-        Command::Completions { .. } => Ok(Exit::Ok),
+        Command::Completions { .. } | Command::Template { .. } => Ok(Exit::Ok),
     }
 }

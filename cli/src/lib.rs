@@ -21,6 +21,7 @@ mod progress;
 mod records;
 mod screen;
 mod shell;
+mod template;
 mod trace;
 mod view;
 

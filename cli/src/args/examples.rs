@@ -111,6 +111,15 @@ Examples:
   rsqlflow cancel nightly-20261121-030000-4f2a1c
   rsqlflow cancel nightly-20261121-030000-4f2a1c --yes";
 
+pub(super) const TEMPLATE: &str = "\
+Examples:
+  rsqlflow template > rsqlflow.yaml
+  aws cloudformation deploy --template-file rsqlflow.yaml --stack-name rsqlflow --s3-bucket BUCKET \\
+    --capabilities CAPABILITY_IAM --parameter-overrides TriggerBucket=BUCKET
+  rsqlflow template --output json | jq '.Parameters'
+
+It needs neither settings nor an account. docs/aws.md tells the rest.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   rsqlflow completions bash > ~/.local/share/bash-completion/completions/rsqlflow

@@ -167,3 +167,48 @@ async fn make_log_group(clients: &Clients, name: &str) -> Result<(), CliError> {
         Err(error) => Err(CliError::aws("creating the log group")(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// What the template calls a table's keys.
+    fn schema(hash: &str, range: Option<&str>) -> Value {
+        let mut keys = vec![json!({ "AttributeName": hash, "KeyType": "HASH" })];
+        keys.extend(range.map(|range| json!({ "AttributeName": range, "KeyType": "RANGE" })));
+        Value::Array(keys)
+    }
+
+    #[test]
+    fn an_account_gets_the_same() {
+        let template = crate::template::value().unwrap();
+        let settings = Settings::load(None, &std::env::temp_dir(), []).unwrap();
+        let prefix = template["Parameters"]["Prefix"]["Default"].as_str().unwrap();
+        let named = |name: &Value| name["Fn::Sub"].as_str().unwrap().replace("${Prefix}", prefix);
+        let resources = template["Resources"].as_object().unwrap();
+        for table in tables(&settings.tables) {
+            let named = |resource: &&Value| {
+                resource["Type"] == "AWS::DynamoDB::Table"
+                    && named(&resource["Properties"]["TableName"]) == table.name
+            };
+            let there = &resources.values().find(named).unwrap()["Properties"];
+            assert_eq!(there["KeySchema"], schema(table.hash, table.range), "{}", table.name);
+            let indexes = table.index.map(|(name, hash, range)| {
+                let projection = json!({ "ProjectionType": "ALL" });
+                json!([{ "IndexName": name, "KeySchema": schema(hash, range), "Projection": projection }])
+            });
+            assert_eq!(there.get("GlobalSecondaryIndexes"), indexes.as_ref(), "{}", table.name);
+        }
+        for (name, _) in MACHINES {
+            let machine = |resource: &Value| {
+                resource["Type"] == "AWS::StepFunctions::StateMachine"
+                    && named(&resource["Properties"]["StateMachineName"]) == name
+            };
+            assert!(resources.values().any(machine), "{name}");
+        }
+        assert_eq!(template["Parameters"]["LogGroupName"]["Default"], *settings.log_group);
+        assert_eq!(template["Parameters"]["DefaultSecretId"]["Default"], *settings.secret_id);
+        assert_eq!(template["Parameters"]["HeartbeatSeconds"]["Default"], settings.heartbeat_seconds);
+    }
+}

@@ -19,6 +19,8 @@ use crate::shape::{constraint, position};
 pub const RUN_SHELL_SCRIPT: &str = "AWS-RunShellScript";
 /// The document that hands a job request to the rsqlflow agent.
 pub const RUN_SCRIPT: &str = "Rsqlflow-RunScript";
+/// Its content, as an account gets it.
+const RUN_SCRIPT_CONTENT: &str = include_str!("../../../deploy/run-script.ssm.json");
 
 /// "Maximum size of a document: 64 KB" (<https://docs.aws.amazon.com/general/latest/gr/ssm.html>).
 const MAX_CONTENT: usize = 65_536;
@@ -42,7 +44,7 @@ pub(super) const TABLES: &str = "
 ";
 
 /// Documents that are there from the beginning.
-fn built_in() -> [(&'static str, Value); 2] {
+fn built_in() -> [(&'static str, String); 2] {
     let shell = json!({
         "schemaVersion": "2.2",
         "description": "Run a shell script or specify the commands to run.",
@@ -63,19 +65,7 @@ fn built_in() -> [(&'static str, Value); 2] {
             }
         }]
     });
-    let script = json!({
-        "schemaVersion": "2.2",
-        "description": "Hand one job request to the rsqlflow agent on this host.",
-        "parameters": {
-            "request": { "type": "String", "description": "The job request, base64url." }
-        },
-        "mainSteps": [{
-            "action": "aws:runShellScript",
-            "name": "submit",
-            "inputs": { "runCommand": ["rsqlflow-agent submit --request '{{ request }}'"] }
-        }]
-    });
-    [(RUN_SHELL_SCRIPT, shell), (RUN_SCRIPT, script)]
+    [(RUN_SHELL_SCRIPT, shell.to_string()), (RUN_SCRIPT, RUN_SCRIPT_CONTENT.to_owned())]
 }
 
 pub(super) fn seed(tx: &Transaction<'_>, now: Millis) -> rusqlite::Result<()> {
@@ -83,10 +73,7 @@ pub(super) fn seed(tx: &Transaction<'_>, now: Millis) -> rusqlite::Result<()> {
         let added = tx
             .execute("insert or ignore into ssm_documents (name, created_at) values (?1, ?2)", (name, now))?;
         if added > 0 {
-            tx.execute(
-                "insert into ssm_document_versions values (?1, 1, ?2, ?3)",
-                (name, content.to_string(), now),
-            )?;
+            tx.execute("insert into ssm_document_versions values (?1, 1, ?2, ?3)", (name, content, now))?;
         }
     }
     Ok(())
