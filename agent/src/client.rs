@@ -24,8 +24,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 /// Why the agent was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
-    #[error("no agent listens at {}", .socket.display())]
+    /// Nobody listens there, or not to everyone.
+    #[error("cannot speak to the agent at {}", .socket.display())]
     Connect {
         /// The socket.
         socket: PathBuf,
@@ -95,10 +95,14 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut text = serde_json::to_string(request)?;
         text.push('\n');
-        stream.write_all(text.as_bytes())?;
+        // One who may not ask is told before the request is read, which then finds nobody.
+        let written = stream.write_all(text.as_bytes());
         let mut line = String::new();
-        BufReader::new(&mut stream).read_line(&mut line)?;
-        Ok(line)
+        let read = BufReader::new(&mut stream).read_line(&mut line);
+        if line.ends_with('\n') {
+            return Ok(line);
+        }
+        written.and(read).map(|_| line)
     };
     let line = exchange().map_err(ClientError::Broken)?;
     if line.is_empty() {
@@ -134,6 +138,20 @@ mod tests {
         let reply = submit(&socket, "word", Some("command".into()), Duration::from_secs(60)).unwrap();
         assert!(matches!(reply, Reply::Refused { message, .. } if message == "no"));
         agent.join().unwrap();
+    }
+
+    #[test]
+    fn a_refusal_is_heard_whether_or_not_the_request_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        // More than the socket holds, so that the client still writes when the agent is gone.
+        let request = Request::Submit { request: "x".repeat(1 << 20), ssm_command_id: None };
+        let asked = std::thread::spawn(move || ask(&socket, &request));
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"{\"refused\":{\"message\":\"no\"}}\n").unwrap();
+        drop(stream);
+        assert!(matches!(asked.join().unwrap(), Ok(Reply::Refused { message, .. }) if message == "no"));
     }
 
     #[test]

@@ -464,7 +464,12 @@ impl Run {
             }
             backoff.pause().await;
         }
-        tracing::info!(attempt, status = %outcome.status(), exit_code = end.exit_code, "the job ended");
+        let error = end.error.map(JobError::as_str);
+        tracing::info!(attempt, status = %outcome.status(), exit_code = end.exit_code, error, "the job ended");
+        // Something of this host's, most likely, and no output of a script's.
+        if end.error == Some(JobError::NotStarted) {
+            tracing::warn!("{}", end.message);
+        }
     }
 
     /// The outbox: three entries that know nothing of each other.

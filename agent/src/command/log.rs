@@ -11,9 +11,13 @@ use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+/// What is logged where nobody says otherwise. The SDK's search for a region and credentials tells of each place where
+/// there are none, several times; the agent tells what came of it.
+const LEVELS: &str = "info,aws_config=error";
+
 pub(crate) fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RSQLFLOW_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LEVELS));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::env::var_os("RSQLFLOW_LOG_JSON").is_some() {
         log.json().init();

@@ -10,14 +10,15 @@ mod log;
 pub(crate) mod serve;
 pub(crate) mod submit;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use rsqlflow_agent::client::ClientError;
 use rsqlflow_agent::protocol::{Reply, Request};
 use rsqlflow_agent::{SOCKET_FILE_NAME, client};
-use rsqlflow_config::settings::{FILE_NAME, Settings};
+use rsqlflow_config::settings::{FILE_NAME, Settings, SettingsError};
 
 /// The daemon on the host that runs scripts.
 #[derive(Parser)]
@@ -170,16 +171,38 @@ fn settings_file(cli: &Cli, base: &Path) -> Option<PathBuf> {
     let serves = matches!(cli.command, Command::Serve);
     let other = cli.data_dir.is_some() || base.join(FILE_NAME).exists();
     let service = PathBuf::from(SERVICE_SETTINGS);
-    cli.settings.clone().or_else(|| (!serves && !other && service.exists()).then_some(service))
+    // One that may not be seen is there: without it another agent would be meant.
+    let of_service = !serves && !other && service.try_exists().unwrap_or(true);
+    cli.settings.clone().or_else(|| of_service.then_some(service))
 }
 
 pub(crate) fn load_settings(cli: &Cli) -> Result<Settings, Failure> {
-    let base = std::env::current_dir().context("the working directory").map_err(Failure::Usage)?;
+    read_settings(cli).map_err(|error| {
+        Failure::Usage(match settings_remedy(&error) {
+            Some(remedy) => anyhow::anyhow!("{error:#}; {remedy}"),
+            None => error,
+        })
+    })
+}
+
+/// What to do about a file that may not be read.
+fn settings_remedy(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref() {
+        Some(SettingsError::Read { path, source }) if source.kind() == ErrorKind::PermissionDenied => {
+            let path = path.display();
+            Some(format!("use sudo; for the agent itself: chgrp rsqlflow {path} && chmod 640 {path}"))
+        }
+        _ => None,
+    }
+}
+
+fn read_settings(cli: &Cli) -> anyhow::Result<Settings> {
+    let base = std::env::current_dir().context("the working directory")?;
     // Jobs carry values in variables that are not UTF-8 at times; those are no settings.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Settings::load(settings_file(cli, &base).as_deref(), &base, environment)
-        .map_err(|error| Failure::Usage(anyhow::Error::new(error).context("the settings do not hold")))
+        .context("the settings do not hold")
 }
 
 pub(crate) fn data_dir(cli: &Cli, settings: &Settings) -> PathBuf {
@@ -202,13 +225,29 @@ pub(crate) fn ask(cli: &Cli, request: &Request) -> Result<Reply, Failure> {
     answered(client::ask(&socket(cli)?, request))
 }
 
-fn answered(answer: Result<Reply, client::ClientError>) -> Result<Reply, Failure> {
+fn answered(answer: Result<Reply, ClientError>) -> Result<Reply, Failure> {
     match answer {
         Ok(Reply::Refused { message }) => Err(Failure::Refused(message)),
         Ok(reply) => Ok(reply),
-        Err(error) => Err(Failure::Unreached(
-            anyhow::Error::new(error).context("the agent could not be asked; is it running?"),
-        )),
+        Err(error) => {
+            let remedy = remedy(&error);
+            Err(Failure::Unreached(anyhow::anyhow!("{:#}; {remedy}", anyhow::Error::new(error))))
+        }
+    }
+}
+
+/// What to do about an agent that was not reached.
+fn remedy(error: &ClientError) -> &'static str {
+    const NOT_RUNNING: &str =
+        "systemctl start rsqlflow-agent; journalctl -u rsqlflow-agent says why it does not run";
+    match error {
+        ClientError::Connect { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            "only root and the agent's own user may: use sudo"
+        }
+        ClientError::Connect { socket, .. } if socket.starts_with(DEFAULT_DATA_DIR) => NOT_RUNNING,
+        ClientError::Connect { .. } => "is it running? rsqlflow up, or rsqlflow-agent serve, starts one",
+        ClientError::Broken(_) => "systemctl status rsqlflow-agent says how it is",
+        ClientError::Unknown => "systemctl restart rsqlflow-agent, so that the installed version runs",
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod elf;
 mod first_line;
+mod group;
 mod modes;
 mod problem;
 

@@ -1,9 +1,9 @@
 //! Who else could change a script: as sshd's StrictModes, which looks at its key files the same way.
 //!
 //! Whoever can write to a script, or to a directory on the way to it, runs commands as the agent. So each of them must
-//! belong to root or to the agent's user, and others must not be able to write to it. A group may where it is the
-//! agent's own or root's: with a private group per user and umask 002 that is every new file. A directory above the
-//! scripts directory may be writable by all where its sticky bit keeps others from renaming what is in it, as in /tmp.
+//! belong to root or to the agent's user, and others must not be able to write to it. A group may where it is root's, or
+//! the agent's own and nobody else's: with a private group per user and umask 002 that is every new file. A directory
+//! above the scripts directory may be writable by all where its sticky bit keeps others from renaming what is in it, as in /tmp.
 //!
 //! The check is made at each start and costs one system call per directory. Between it and the start of the script
 //! nobody can change what was looked at except those who may.
@@ -11,6 +11,8 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use super::group;
 
 const STICKY: u32 = 0o1000;
 const GROUP_WRITABLE: u32 = 0o020;
@@ -34,6 +36,11 @@ pub(crate) enum ModesProblem {
          root's; repair: chmod g-w {}", .path.display(), quoted(.path)
     )]
     Group { path: PathBuf, owner: u32, group: u32, mode: u32 },
+    #[error(
+        "{} can be written by group {group} (mode {mode:04o}, uid {owner}), in which the agent is not alone: {others}; \
+         repair: chmod g-w {}", .path.display(), quoted(.path)
+    )]
+    Members { path: PathBuf, owner: u32, group: u32, mode: u32, others: String },
     #[error("{} cannot be looked at: {reason}", .path.display())]
     Unseen { path: PathBuf, reason: String },
 }
@@ -101,10 +108,17 @@ impl Trusted {
     fn look(self, path: &Path, above: bool) -> Result<(), ModesProblem> {
         let data = std::fs::metadata(path)
             .map_err(|error| ModesProblem::Unseen { path: path.to_owned(), reason: error.to_string() })?;
-        self.judge(path, &data, above)
+        self.judge(path, &data, above, || group::other_members(self.group, self.user))
     }
 
-    fn judge(self, path: &Path, data: &Metadata, above: bool) -> Result<(), ModesProblem> {
+    /// `others` are the members of the agent's group, who are asked for only where it matters.
+    fn judge(
+        self,
+        path: &Path,
+        data: &Metadata,
+        above: bool,
+        others: impl FnOnce() -> Vec<String>,
+    ) -> Result<(), ModesProblem> {
         let (owner, group, mode) = (data.uid(), data.gid(), data.mode() & 0o7777);
         let path = || path.to_owned();
         if owner != 0 && owner != self.user {
@@ -116,10 +130,17 @@ impl Trusted {
         if mode & WORLD_WRITABLE != 0 {
             return Err(ModesProblem::World { path: path(), owner, mode });
         }
-        if mode & GROUP_WRITABLE != 0 && group != 0 && group != self.group {
+        if mode & GROUP_WRITABLE == 0 || group == 0 {
+            return Ok(());
+        }
+        if group != self.group {
             return Err(ModesProblem::Group { path: path(), owner, group, mode });
         }
-        Ok(())
+        let others = others();
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(ModesProblem::Members { path: path(), owner, group, mode, others: others.join(", ") })
     }
 }
 
@@ -169,14 +190,16 @@ mod tests {
     fn only_what_others_can_change_is_refused() {
         let dir = dir();
         let scripts = &dir.scripts;
-        for (mode, fine) in [(0o755, true), (0o750, true), (0o775, true), (0o777, false), (0o1777, false)] {
+        let own = Trusted::own();
+        let alone = own.group == 0 || group::other_members(own.group, own.user).is_empty();
+        for (mode, fine) in [(0o755, true), (0o750, true), (0o775, alone), (0o777, false), (0o1777, false)] {
             for path in ["", "sub"] {
                 set(&scripts.join(path), mode);
                 assert_eq!(check(scripts, "sub/x.sh").is_ok(), fine, "{mode:o} {path}");
                 set(&scripts.join(path), 0o755);
             }
         }
-        for (mode, fine) in [(0o600, true), (0o664, true), (0o666, false), (0o646, false)] {
+        for (mode, fine) in [(0o600, true), (0o664, alone), (0o666, false), (0o646, false)] {
             set(&scripts.join("sub/x.sh"), mode);
             assert_eq!(check(scripts, "sub/x.sh").is_ok(), fine, "{mode:o}");
         }
@@ -225,10 +248,14 @@ mod tests {
     fn owners_and_groups() {
         let dir = dir();
         let data = std::fs::metadata(&dir.scripts).unwrap();
-        let judge = |user, group| Trusted { user, group }.judge(&dir.scripts, &data, false);
+        let judge = |user, group| Trusted { user, group }.judge(&dir.scripts, &data, false, Vec::new);
         set(&dir.scripts, 0o775);
         let data = std::fs::metadata(&dir.scripts).unwrap();
-        let with_group = |group| Trusted { user: data.uid(), group }.judge(&dir.scripts, &data, false);
+        let shared = |group, others: &[&str]| {
+            let others = || others.iter().map(|name| name.to_string()).collect();
+            Trusted { user: data.uid(), group }.judge(&dir.scripts, &data, false, others)
+        };
+        let with_group = |group| shared(group, &[]);
         assert_eq!(judge(data.uid(), 1), Ok(()));
         assert_eq!(with_group(data.gid()), Ok(()));
         // Root's files and groups are always trusted, so as root there is nothing to refuse.
@@ -237,6 +264,7 @@ mod tests {
         }
         if data.gid() != 0 {
             assert!(matches!(with_group(data.gid() + 1), Err(ModesProblem::Group { .. })));
+            assert!(matches!(shared(data.gid(), &["ann"]), Err(ModesProblem::Members { .. })));
         }
     }
 
@@ -246,6 +274,8 @@ mod tests {
         let owner = ModesProblem::Owner { path: path.clone(), owner: 1001, mode: 0o755, user: 998 };
         let world = ModesProblem::World { path: path.clone(), owner: 998, mode: 0o666 };
         let group = ModesProblem::Group { path: "/srv/scripts".into(), owner: 998, group: 100, mode: 0o2775 };
-        insta::assert_snapshot!(format!("{owner}\n{world}\n{group}"));
+        let (path, others) = ("/srv/scripts".into(), "ann, bob".into());
+        let members = ModesProblem::Members { path, owner: 0, group: 997, mode: 0o770, others };
+        insta::assert_snapshot!(format!("{owner}\n{world}\n{group}\n{members}"));
     }
 }

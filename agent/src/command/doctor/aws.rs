@@ -129,7 +129,9 @@ fn renewal(kind: &str) -> String {
     } else if lower.contains("profile") {
         format!("aws configure --profile {profile}")
     } else if lower.contains("metadata") || lower.contains("imds") {
-        "give the instance a role: aws ec2 associate-iam-instance-profile".into()
+        "give the instance a role: aws ec2 associate-iam-instance-profile; outside EC2 set AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY"
+            .into()
     } else {
         "on EC2 give the instance a role; elsewhere set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into()
     }

@@ -85,7 +85,16 @@ pub(super) fn socket(path: &Path) -> Check {
         Ok(data) => {
             Check::ok(NAME, format!("{shown} (uid {}, mode {:04o})", data.uid(), data.mode() & 0o7777))
         }
-        Err(error) => Check::fail(NAME, format!("{shown}: {error}"), "the agent makes it when it starts"),
+        Err(error) => Check::fail(NAME, format!("{shown}: {error}"), missing(&error)),
+    }
+}
+
+/// What to do about something of the agent's that is not seen.
+fn missing(error: &std::io::Error) -> &'static str {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        "use sudo"
+    } else {
+        "the agent makes it when it starts"
     }
 }
 
@@ -95,11 +104,7 @@ pub(super) fn journal(data_dir: &Path) -> Check {
     let data = match std::fs::metadata(&path) {
         Ok(data) => data,
         Err(error) => {
-            return Check::warn(
-                NAME,
-                format!("{}: {error}", path.display()),
-                "the agent makes it when it starts",
-            );
+            return Check::warn(NAME, format!("{}: {error}", path.display()), missing(&error));
         }
     };
     match read_journal(&path) {

@@ -8,6 +8,7 @@ use rsqlflow_agent::client::{self, ClientError};
 use rsqlflow_agent::protocol::{AgentStatus, Reply, Request};
 
 use super::{Check, LOCAL_PATIENCE, Site};
+use crate::command::remedy;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -28,7 +29,11 @@ pub(super) async fn agent(site: &Site) -> (Option<AgentStatus>, Check) {
             let check = judge(&status);
             (Some(status), check)
         }
-        Ok(Reply::Refused { message }) => (None, Check::fail(NAME, message, "is it of another version?")),
+        Ok(Reply::Refused { message }) => {
+            let hint =
+                "use sudo; one that refuses root is of another version: systemctl restart rsqlflow-agent";
+            (None, Check::fail(NAME, message, hint))
+        }
         Ok(_) | Err(ClientError::Unknown) => {
             let hint = "systemctl restart rsqlflow-agent, so that the installed version runs";
             (None, Check::warn(NAME, "runs, and is of another version than this program", hint))
@@ -38,8 +43,7 @@ pub(super) async fn agent(site: &Site) -> (Option<AgentStatus>, Check) {
             if let Some(source) = std::error::Error::source(&error) {
                 message.push_str(&format!(": {source}"));
             }
-            let hint = "systemctl start rsqlflow-agent; journalctl -u rsqlflow-agent says why it does not";
-            (None, Check::fail(NAME, message, hint))
+            (None, Check::fail(NAME, message, remedy(&error)))
         }
     }
 }

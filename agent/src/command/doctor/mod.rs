@@ -11,6 +11,7 @@ mod host;
 mod scripts;
 mod services;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,7 +19,7 @@ use rsqlflow_agent::AgentConfig;
 use rsqlflow_config::settings::Settings;
 use serde::Serialize;
 
-use super::{Cli, Failure, data_dir, load_settings, print};
+use super::{Cli, DEFAULT_DATA_DIR, Failure, data_dir, print, read_settings, settings_remedy};
 
 /// Longest wait for what is on this host.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(3);
@@ -76,18 +77,20 @@ struct Site {
 }
 
 pub(crate) fn doctor(cli: &Cli, json: bool) -> Result<(), Failure> {
-    let checks = match load_settings(cli) {
+    let checks = match read_settings(cli) {
         Ok(settings) => {
             let mut config = AgentConfig::from_settings(&settings, data_dir(cli, &settings));
             config.socket.clone_from(&cli.socket);
             let endpoint = std::env::var("AWS_ENDPOINT_URL").ok().filter(|told| !told.is_empty());
             examine(Site { settings, config, endpoint })?
         }
-        Err(Failure::Usage(error)) => {
-            let file = "correct the settings file; `rsqlflow config defaults` prints one with every setting";
-            vec![Check::fail("settings", format!("{error:#}"), file)]
+        Err(error) => {
+            let correct = || {
+                "correct the settings file; `rsqlflow config defaults` prints one with every setting".into()
+            };
+            let hint = settings_remedy(&error).unwrap_or_else(correct);
+            vec![Check::fail("settings", format!("{error:#}"), hint)]
         }
-        Err(other) => return Err(other),
     };
     let failed = checks.iter().filter(|check| check.level == Level::Fail).count();
     if json {
@@ -117,6 +120,7 @@ fn examine(site: Site) -> Result<Vec<Check>, Failure> {
             tokio::join!(host::agent(&site), host::rsql(&site.config.path), aws::examine(&site));
         let (status, agent) = agent;
         let mut checks = vec![settings(&site)];
+        checks.extend(service_environment(&site.config.data_dir));
         checks.extend(files::data_dir(&site.config.data_dir, site.config.min_free_bytes));
         checks.push(agent);
         checks.push(files::socket(&site.config.socket_path()));
@@ -139,6 +143,25 @@ fn settings(site: &Site) -> Check {
     let at = site.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
     let backend = format!("{:?}", settings.backend).to_lowercase();
     Check::ok("settings", format!("backend {backend}{at}, region {region}, host {}", settings.host))
+}
+
+/// Variables that the unit gives the agent and nobody else.
+const SERVICE_ENVIRONMENT: &str = "/etc/rsqlflow/agent.env";
+
+/// Looks as if asked from a shell that has none of the service's variables.
+fn service_environment(data_dir: &Path) -> Option<Check> {
+    let told = std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("AWS_"));
+    if told || data_dir != Path::new(DEFAULT_DATA_DIR) || !Path::new(SERVICE_ENVIRONMENT).exists() {
+        return None;
+    }
+    Some(Check::warn(
+        "environment",
+        format!("the service has variables in {SERVICE_ENVIRONMENT} that are not seen here"),
+        format!(
+            "systemd-run --quiet --pipe --wait -p User=rsqlflow -p EnvironmentFile={SERVICE_ENVIRONMENT} \
+             rsqlflow-agent doctor"
+        ),
+    ))
 }
 
 /// One line per check, and one more for what to do.
