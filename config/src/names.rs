@@ -76,6 +76,17 @@ pub fn job_name_problem(name: &str) -> Option<String> {
         .map(|c| format!("contains {c:?}, which CloudWatch Logs does not allow in stream names"))
 }
 
+/// What CloudWatch Logs would have against a log group's name.
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html>
+pub fn log_group_problem(name: &str) -> Option<String> {
+    const MAX: usize = 512;
+    if name.is_empty() || name.len() > MAX {
+        return Some(format!("has {} bytes, 1 to {MAX} are allowed", name.len()));
+    }
+    let wrong = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"._-/#".contains(*c));
+    wrong.map(|c| format!("contains {c:?}; letters, digits and . _ - / # are allowed"))
+}
+
 /// Why `name` cannot be a resource pool, if it cannot. It stands in settings files, tables and metrics.
 pub fn pool_name_problem(name: &str) -> Option<String> {
     if name.is_empty() {

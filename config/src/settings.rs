@@ -252,6 +252,9 @@ impl Settings {
         if self.heartbeat_seconds < 3 {
             problems.push(format!("heartbeat_seconds: is {}, must be at least 3", self.heartbeat_seconds));
         }
+        if let Some(problem) = crate::names::log_group_problem(&self.log_group) {
+            problems.push(format!("log_group: `{}` {problem}", self.log_group));
+        }
         for name in self.agent.environment.keys() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 problems.push(format!("agent.environment.{name}: is not a name for an environment variable"));
@@ -358,13 +361,17 @@ fn wrong_counts(table: &Table, problems: &mut Vec<String>) {
         }
     };
     let counts = [
-        ("max_running_jobs", 100_000),
-        ("min_free_mib", MEBIBYTES_MAX),
-        ("log_retention_mib", MEBIBYTES_MAX),
+        ("grace_seconds", 0, 24 * 60 * 60),
+        ("log_limit_bytes", 0, i64::MAX),
+        // None at all would forget a job before its command is delivered again; a century is for ever.
+        ("log_retention_days", 1, 36_500),
+        ("log_retention_mib", 0, MEBIBYTES_MAX),
+        ("max_running_jobs", 0, 100_000),
+        ("min_free_mib", 0, MEBIBYTES_MAX),
     ];
-    for (name, max) in counts {
+    for (name, min, max) in counts {
         if let Some(value) = agent.get(name) {
-            check(format!("agent.{name}"), value, 0, max);
+            check(format!("agent.{name}"), value, min, max);
         }
     }
     for (name, value) in agent.get("pools").and_then(Value::as_table).into_iter().flatten() {

@@ -68,13 +68,17 @@ fn pools_are_the_operators_own() {
 #[test]
 fn limits_that_are_none_are_told() {
     let counts = load(
-        "[agent]\nmax_running_jobs = -1\nmin_free_mib = 9223372036854775807\n[agent.pools]\netl = 0\nbi = 'two'",
+        "[agent]\nmax_running_jobs = -1\ngrace_seconds = -1\nlog_limit_bytes = -1\nlog_retention_days = 999999999\nmin_free_mib = 9223372036854775807\n[agent.pools]\netl = 0\nbi = 'two'",
         &[],
     );
+    let none = load("[agent]\nlog_retention_days = 0", &[]);
+    let group = ["ops logs", ""].map(|name| load(&format!("log_group = '{name}'"), &[]).unwrap_err());
     let pool = load("[agent.pools]\n'a b' = 1", &[]);
     let listen = ["localhost:9464", "0.0.0.0:9464", "127.0.0.1"]
         .map(|at| load("", &[("RSQLFLOW_AGENT_LISTEN", at)]).unwrap_err());
-    let told = [counts.unwrap_err(), pool.unwrap_err(), listen.join("\n")].join("\n");
+    let told =
+        [counts.unwrap_err(), none.unwrap_err(), group.join("\n"), pool.unwrap_err(), listen.join("\n")]
+            .join("\n");
     insta::assert_snapshot!(told);
 }
 

@@ -9,6 +9,7 @@
 
 mod writer;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,10 +54,13 @@ create table if not exists attempts (
 /// Version of the schema. A journal of an earlier one does not exist; one of a later is not touched.
 const VERSION: u32 = 1;
 
+/// How the names begin of journals that were moved aside.
+pub(crate) const ASIDE: &str = "journal.db.corrupt-";
+
 /// Moves a journal aside, with the files that belong to it; answers its new name.
 pub(crate) fn move_aside(path: &Path) -> std::io::Result<PathBuf> {
     let at = chrono::Utc::now().format("%Y%m%dT%H%M%S%3f");
-    let renamed = |suffix: &str| PathBuf::from(format!("{}.corrupt-{at}{suffix}", path.display()));
+    let renamed = |suffix: &str| path.with_file_name(format!("{ASIDE}{at}{suffix}"));
     for suffix in ["-wal", "-shm"] {
         match std::fs::rename(format!("{}{suffix}", path.display()), renamed(suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -73,6 +77,17 @@ pub(crate) enum Entry {
     Callback,
     Audit,
     Logs,
+}
+
+impl Entry {
+    /// Its name for operators and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Callback => "callback",
+            Self::Audit => "audit",
+            Self::Logs => "logs",
+        }
+    }
 }
 
 /// A job as the journal knows it.
@@ -275,6 +290,14 @@ impl Journal {
                     .collect()
             })
             .await
+    }
+
+    /// Every job that is known, settled or not.
+    pub(crate) async fn known(&self) -> Result<HashSet<String>, JournalError> {
+        let read = |tx: &Connection| {
+            tx.prepare("select job_id from jobs")?.query_map([], |row| row.get(0))?.collect()
+        };
+        self.writer.write(Need::Relaxed, read).await
     }
 
     /// Forgets jobs that were settled before `before`; answers their ids.
