@@ -176,7 +176,7 @@ impl Attempt {
                 &end,
                 request,
                 &log,
-                context.redactor_of(request, began).await.as_ref(),
+                context.redactor_of(job_id, request, began).await.as_ref(),
             ));
         }
         match file.mark() {
@@ -218,7 +218,7 @@ impl Attempt {
             }
         }
         if let Some(end) = self.file.end() {
-            let redactor = context.redactor_of(request, self.began).await;
+            let redactor = context.redactor_of(job_id, request, self.began).await;
             return Some(ended(&end, request, &self.log, redactor.as_ref()));
         }
         Some(lost(context, job_id, attempt, &self.file).await)

@@ -69,6 +69,11 @@ impl Backoff {
         self.tries.is_multiple_of(20)
     }
 
+    /// Whether there was a failure: worth a word once it is over.
+    pub(crate) fn has_paused(&self) -> bool {
+        self.tries > 0
+    }
+
     /// Waits, and makes the next wait longer.
     pub(crate) async fn pause(&mut self) {
         self.tries = self.tries.wrapping_add(1);

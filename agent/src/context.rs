@@ -59,10 +59,23 @@ impl Context {
 
     /// What must not be shown of an attempt's output; nothing where that cannot be known soon. The process that began the
     /// attempt handed the password out itself, a later one has to ask for it.
-    pub(crate) async fn redactor_of(&self, request: &JobRequest, began: Began) -> Option<Redactor> {
-        let known = began == Began::Here
-            || tokio::time::timeout(WARM_PATIENCE, self.secrets.warm(&request.secret_id)).await == Ok(true);
-        known.then(|| self.redactor(request))
+    pub(crate) async fn redactor_of(
+        &self,
+        job_id: &str,
+        request: &JobRequest,
+        began: Began,
+    ) -> Option<Redactor> {
+        let id = &request.secret_id;
+        if began == Began::Earlier {
+            let versions = crate::handed_out::versions(&self.job_dir(job_id)).ok()?;
+            if versions.is_empty() {
+                // Nothing of ours can be in it; a script that got the password elsewhere is not our concern.
+                let _ = tokio::time::timeout(WARM_PATIENCE, self.secrets.warm(id)).await;
+            } else {
+                tokio::time::timeout(WARM_PATIENCE, self.secrets.recall(id, &versions)).await.ok()?.ok()?;
+            }
+        }
+        Some(self.redactor(request))
     }
 
     /// A script's whole environment: nothing of the agent's own reaches it unless it is named here.

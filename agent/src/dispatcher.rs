@@ -141,6 +141,14 @@ enum Message {
         attempt: u32,
         since: String,
     },
+    Waits {
+        job_id: String,
+        what: String,
+    },
+    Acknowledged {
+        job_id: String,
+        entry: Entry,
+    },
     Queue {
         job: Waiting,
         reply: oneshot::Sender<Result<(), UnknownPool>>,
@@ -171,7 +179,7 @@ enum Message {
     },
     UsesSecret {
         secret_id: String,
-        reply: oneshot::Sender<bool>,
+        reply: oneshot::Sender<Vec<String>>,
     },
     Jobs {
         reply: oneshot::Sender<Vec<JobInfo>>,
@@ -265,9 +273,14 @@ impl Handle {
         self.journal.attempt_ended(job_id, attempt, end);
     }
 
-    /// An attempt that an earlier process started runs on.
+    /// An attempt that an earlier process started runs on, since then.
     pub(crate) fn adopted(&self, job: Waiting, attempt: u32, since: String) {
         self.tell(Message::Adopted { job, attempt, since });
+    }
+
+    /// What a job waits for in the state that it is in, for operators.
+    pub(crate) fn waits(&self, job_id: &str, what: String) {
+        self.tell(Message::Waits { job_id: job_id.into(), what });
     }
 
     /// Answers once the job may run. Its place is given back with the end of the attempt, or of the job.
@@ -313,7 +326,9 @@ impl Handle {
     }
 
     pub(crate) async fn acknowledged(&self, job_id: &str, entry: Entry) -> Result<(), JournalError> {
-        self.journal.acknowledged(job_id, entry).await
+        self.journal.acknowledged(job_id, entry).await?;
+        self.tell(Message::Acknowledged { job_id: job_id.into(), entry });
+        Ok(())
     }
 
     /// Everybody was told everything.
@@ -342,10 +357,10 @@ impl Handle {
         self.ask(|reply| Message::Overview { reply }).await
     }
 
-    /// Whether a job that may still ask was given the secret.
-    pub(crate) async fn uses_secret(&self, secret_id: &str) -> bool {
+    /// The jobs that were given the secret and may still ask for it.
+    pub(crate) async fn uses_secret(&self, secret_id: &str) -> Vec<String> {
         let secret_id = secret_id.into();
-        self.ask(|reply| Message::UsesSecret { secret_id, reply }).await.unwrap_or(false)
+        self.ask(|reply| Message::UsesSecret { secret_id, reply }).await.unwrap_or_default()
     }
 
     pub(crate) async fn jobs(&self) -> Vec<JobInfo> {
@@ -382,6 +397,8 @@ fn job_id(task_token: &str) -> String {
 struct Known {
     info: JobInfo,
     secret_id: String,
+    /// Who has still to hear how it ended.
+    untold: Vec<Entry>,
     interrupt: watch::Sender<Option<Interrupt>>,
 }
 
@@ -507,7 +524,7 @@ impl Dispatcher {
             Message::Refused { addressee, error, message } => self.refuse(addressee, error, message),
             Message::Launch { job, recovered } => self.launch(*job, recovered),
             Message::Started { job_id, attempt, at } => {
-                self.runs(&job_id, attempt);
+                self.runs(&job_id, attempt, &at);
                 self.context.metrics.attempt_started();
                 self.journal.started(&job_id, attempt, at);
             }
@@ -520,16 +537,23 @@ impl Dispatcher {
                 self.admit();
             }
             Message::Adopted { job, attempt, since } => {
-                self.runs(&job.job_id, attempt);
-                if let Some(known) = self.known.get_mut(&job.job_id) {
-                    known.info.since = since;
-                }
+                self.runs(&job.job_id, attempt, &since);
                 self.queue.adopt(job);
+            }
+            Message::Waits { job_id, what } => {
+                if let Some(known) = self.known.get_mut(&job_id) {
+                    known.info.waits_for = Some(what);
+                }
+            }
+            Message::Acknowledged { job_id, entry } => {
+                if let Some(known) = self.known.get_mut(&job_id) {
+                    known.untold.retain(|untold| *untold != entry);
+                }
             }
             Message::Queue { job, reply } => self.queue(job, reply),
             Message::AttemptEnded { job_id, attempt, end } => {
                 if let Some(known) = self.known.get_mut(&job_id) {
-                    known.info.enter("waiting");
+                    known.info.enter("waiting", &end.ended_at);
                 }
                 self.give_back(&job_id);
                 self.context.metrics.process_ended(end.reason());
@@ -537,7 +561,7 @@ impl Dispatcher {
             }
             Message::Outcome { job_id, outcome, reply } => {
                 if let Some(known) = self.known.get_mut(&job_id) {
-                    known.info.enter("reporting");
+                    known.info.enter("reporting", &outcome.end.ended_at);
                 }
                 self.give_back(&job_id);
                 let (journal, context) = (self.journal.clone(), Arc::clone(&self.context));
@@ -572,8 +596,8 @@ impl Dispatcher {
                 let uses = self
                     .known
                     .values()
-                    .any(|known| known.secret_id == secret_id && known.info.state != "reporting");
-                let _ = reply.send(uses);
+                    .filter(|known| known.secret_id == secret_id && known.info.state != "reporting");
+                let _ = reply.send(uses.map(|known| known.info.job_id.clone()).collect());
             }
             Message::Jobs { reply } => {
                 let mut jobs: Vec<JobInfo> = self.known.values().map(|known| self.info(known)).collect();
@@ -609,7 +633,8 @@ impl Dispatcher {
             return;
         }
         if let Some(known) = self.known.get_mut(&job_id) {
-            known.info.enter("queued");
+            known.info.enter("queued", &rsqlflow_config::time::now());
+            known.info.waits_for = None;
         }
         self.waiting.insert(job_id, reply);
         self.admit();
@@ -637,21 +662,25 @@ impl Dispatcher {
         }
     }
 
-    fn runs(&mut self, job_id: &str, attempt: u32) {
+    fn runs(&mut self, job_id: &str, attempt: u32, since: &str) {
         if let Some(known) = self.known.get_mut(job_id) {
             known.info.attempt = attempt;
-            known.info.enter("running");
+            known.info.enter("running", since);
         }
     }
 
     /// What is told of a job; its process is known to the supervisor.
     fn info(&self, known: &Known) -> JobInfo {
         let mut info = known.info.clone();
-        if info.state == "queued" {
-            info.waits_for = self.queue.why(&info.job_id).map(|why| match why {
+        if let Some(why) = self.queue.why(&info.job_id).filter(|_| info.state == "queued") {
+            info.waits_for = Some(match why {
                 Why::Host => "a place on the host (agent.max_running_jobs)".to_owned(),
                 Why::Pool(pool) => format!("a place in pool {pool}"),
             });
+        }
+        if info.state == "reporting" {
+            let untold: Vec<&str> = known.untold.iter().map(|entry| entry.as_str()).collect();
+            info.waits_for = (!untold.is_empty()).then(|| untold.join(", "));
         }
         if info.state == "running" {
             let file = RunFile::open(&self.context.run_path(&info.job_id, info.attempt));
@@ -785,7 +814,14 @@ impl Dispatcher {
         };
         let secret_id = job.request.secret_id.clone();
         let interrupt = watch::Sender::new(None);
-        self.known.insert(job.job_id.clone(), Known { info, secret_id, interrupt: interrupt.clone() });
+        let told = [
+            (Entry::Callback, job.callback_done),
+            (Entry::Audit, job.audit_done),
+            (Entry::Logs, job.logs_done),
+        ];
+        let untold = told.into_iter().filter(|(_, done)| !done).map(|(entry, _)| entry).collect();
+        let known = Known { info, secret_id, untold, interrupt: interrupt.clone() };
+        self.known.insert(job.job_id.clone(), known);
         let job_id = job.job_id.clone();
         let task = self.jobs.spawn(crate::job::run(Arc::clone(&self.context), job, interrupt, recovered));
         self.tasks.insert(task.id(), job_id);

@@ -159,6 +159,7 @@ impl Run {
                         Err(NotStarted::Never(end)) => return Some(Outcome { attempt: last, end }),
                         Err(NotStarted::NotYet(reason)) => {
                             tracing::error!(reason, "the script waits for room on the host");
+                            self.waits(&format!("room on the host: {reason}"));
                             tokio::select! {
                                 biased;
                                 _ = interrupts.next() => {}
@@ -186,6 +187,7 @@ impl Run {
     async fn place(&mut self, interrupts: &mut Interrupts) -> Result<bool, AttemptEnd> {
         if let Some(mut heard) = self.heard.take() {
             tracing::info!("asking whether the job is still waited for");
+            self.waits("Step Functions to say that the job is still waited for");
             tokio::select! {
                 biased;
                 _ = interrupts.next() => return Ok(false),
@@ -370,11 +372,18 @@ impl Run {
             (chrono::Utc::now() - ended_at.to_utc()).to_std().unwrap_or_default()
         });
         let pause = pause.saturating_sub(since.unwrap_or_default());
+        let at = chrono::Utc::now() + pause;
+        self.waits(&format!("attempt {} at {}", ended + 1, at.format("%Y-%m-%dT%H:%M:%SZ")));
         tokio::select! {
             biased;
             _ = interrupts.next() => {}
             () = tokio::time::sleep(pause) => {}
         }
+    }
+
+    /// What it waits for, where that is not the queue, for operators.
+    fn waits(&self, what: &str) {
+        self.context.dispatcher.waits(&self.job.job_id, what.into());
     }
 
     fn record(&self, attempt: u32, outcome: Option<&Outcome>) {
@@ -394,19 +403,12 @@ impl Run {
             mark,
             task_token: request.task_token.clone(),
             secret_id: request.secret_id.clone(),
-            created: mark.position > 0,
+            recovered,
         };
-        // Where an earlier process began the attempt it knew the password that must not be shown, and this one has to
-        // ask for it; nothing but the shipping waits for that.
-        let context = Arc::clone(&self.context);
-        let secret = recovered.then(|| request.secret_id.clone());
         let (ended, end_seen) = watch::channel(false);
         let mut shipped = self.shipped.subscribe();
         self.shippers.spawn(
             async move {
-                if let Some(secret) = secret {
-                    context.secrets.warm(&secret).await;
-                }
                 let tell = async {
                     if shipped.wait_for(|last| *last >= attempt).await.is_ok() {
                         ended.send_replace(true);

@@ -68,6 +68,7 @@ pub(crate) fn write(directory: &Path, job: &StoredJob) -> io::Result<()> {
 pub(crate) fn forget(directory: &Path, attempts: u32) {
     // What is not there is forgotten.
     let _ = fs::remove_file(directory.join(NAME));
+    crate::handed_out::forget(directory);
     for attempt in 1..=attempts {
         let _ = fs::remove_file(directory.join(format!("{attempt}.run")));
     }

@@ -35,6 +35,7 @@ pub mod client;
 mod config;
 mod context;
 mod dispatcher;
+mod handed_out;
 mod http;
 mod interrupt;
 mod job;

@@ -96,11 +96,11 @@ pub struct JobInfo {
 }
 
 impl JobInfo {
-    /// Notes that the job comes into a state.
-    pub(crate) fn enter(&mut self, state: &str) {
+    /// Notes that the job came into a state.
+    pub(crate) fn enter(&mut self, state: &str, since: &str) {
         if self.state != state {
             self.state = state.into();
-            self.since = rsqlflow_config::time::now();
+            self.since = since.into();
             self.waits_for = None;
         }
     }

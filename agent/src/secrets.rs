@@ -2,8 +2,11 @@
 //!
 //! Scripts ask often and at the same time, Secrets Manager is slow and throttles: an answer serves everyone who asks
 //! within a minute, and whoever asks while one is on its way waits for that one.
+//!
+//! Passwords are known by the version of their secret, so that a process of the agent that comes after a rotation can
+//! ask for the very one that its predecessor handed out (see [`crate::handed_out`]).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,19 +29,34 @@ const FAILURE_FRESH: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum SecretError {
     #[error("Secrets Manager does not give secret {id}: {why}")]
-    Fetch { id: String, why: String },
+    Fetch { id: String, why: String, gone: bool },
     #[error("secret {id} {problem}; it must be a JSON object with host, port, username, password and dbname")]
     Shape { id: String, problem: &'static str },
 }
 
+impl SecretError {
+    /// Whether there is no such secret, or no such version of it. Permissions are granted, services come back, and a
+    /// secret that is marked for deletion can be restored: everything else may be another tomorrow.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Fetch { gone: true, .. })
+    }
+}
+
+/// What a secret holds, and which version of it that is.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    pub version: String,
+    pub credentials: Credentials,
+}
+
 /// One secret's newest answer; its lock is what makes askers share a fetch.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Result<Credentials, SecretError>)>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Result<Fetched, SecretError>)>>>;
 
 pub(crate) struct Secrets {
     client: aws_sdk_secretsmanager::Client,
     slots: Mutex<HashMap<String, Slot>>,
-    /// Every password fetched, by secret: what logs must not show, old ones included.
-    passwords: Mutex<HashMap<String, BTreeSet<String>>>,
+    /// Every password fetched, by secret and its version: what logs must not show, old ones included.
+    passwords: Mutex<HashMap<String, BTreeMap<String, String>>>,
 }
 
 impl Secrets {
@@ -47,7 +65,7 @@ impl Secrets {
     }
 
     /// The credentials of a secret.
-    pub(crate) async fn get(&self, id: &str) -> Result<Credentials, SecretError> {
+    pub(crate) async fn get(&self, id: &str) -> Result<Fetched, SecretError> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(id.to_owned()).or_default())
@@ -58,48 +76,93 @@ impl Secrets {
         {
             return answer.clone();
         }
-        let answer = self.fetch(id).await;
+        let answer = self.fetch(id, None, PATIENCE).await;
         *slot = Some((Instant::now(), answer.clone()));
-        let credentials = answer?;
-        self.passwords
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(id.to_owned())
-            .or_default()
-            .insert(credentials.password.clone());
-        Ok(credentials)
+        answer
     }
 
-    /// Makes sure that the password can be masked in what an earlier process began; whether it can.
-    pub(crate) async fn warm(&self, id: &str) -> bool {
-        let known = self.passwords.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id);
-        let answer = if known { Ok(()) } else { self.get(id).await.map(|_| ()) };
-        if let Err(error) = &answer {
+    /// Makes sure that a password can be masked that may have been handed out; does its best only.
+    pub(crate) async fn warm(&self, id: &str) {
+        if !id.is_empty()
+            && self.unknown(id, &BTreeSet::from([String::new()])).next().is_some()
+            && let Err(error) = self.get(id).await
+        {
             tracing::debug!(%error, "a secret is not known and cannot be masked");
         }
-        answer.is_ok()
+    }
+
+    /// Makes sure that these versions of a secret can be masked, which an earlier process handed out.
+    pub(crate) async fn recall(&self, id: &str, versions: &BTreeSet<String>) -> Result<(), SecretError> {
+        if self.unknown(id, versions).next().is_none() {
+            return Ok(());
+        }
+        // Mostly it is the one in use; the others are asked for by name.
+        match self.get(id).await {
+            Ok(_) | Err(SecretError::Shape { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        for version in self.unknown(id, versions) {
+            self.fetch(id, Some(version), Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    /// Those of the versions whose password is not known. An empty one stands for any.
+    fn unknown<'a>(
+        &self,
+        id: &str,
+        versions: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = &'a str> + use<'a> {
+        let passwords = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: BTreeSet<String> =
+            passwords.get(id).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        let is_known = move |version: &str| match version {
+            "" => !known.is_empty(),
+            version => known.contains(version),
+        };
+        versions.iter().map(String::as_str).filter(move |version| !is_known(version))
     }
 
     /// What must not be shown of a job.
     pub(crate) fn redactor(&self, task_token: &str, id: &str) -> Redactor {
         let passwords = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
-        let passwords = passwords.get(id).into_iter().flatten().flat_map(|password| forms(password));
-        Redactor::new(passwords.chain([task_token.as_bytes().to_vec()]))
+        let passwords = passwords.get(id).into_iter().flat_map(BTreeMap::values);
+        let forms: Vec<Vec<u8>> = passwords.flat_map(|password| forms(password)).collect();
+        Redactor::new(forms.into_iter().chain([task_token.as_bytes().to_vec()]))
     }
 
-    async fn fetch(&self, id: &str) -> Result<Credentials, SecretError> {
+    /// Asks for a secret's version, or the one in use, and keeps in mind what must not be shown.
+    async fn fetch(
+        &self,
+        id: &str,
+        version: Option<&str>,
+        patience: Duration,
+    ) -> Result<Fetched, SecretError> {
+        let version = version.filter(|version| !version.is_empty()).map(str::to_owned);
         let began = Instant::now();
         let mut backoff = Backoff::up_to(Duration::from_secs(5));
         loop {
-            match self.client.get_secret_value().secret_id(id).send().await {
-                Ok(answer) => return parse(id, answer.secret_string().unwrap_or_default()),
+            let call = self.client.get_secret_value().secret_id(id).set_version_id(version.clone());
+            match call.send().await {
+                Ok(answer) => {
+                    let fetched = Fetched {
+                        version: answer.version_id().unwrap_or_default().to_owned(),
+                        credentials: parse(id, answer.secret_string().unwrap_or_default())?,
+                    };
+                    let mut passwords = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
+                    let known = passwords.entry(id.to_owned()).or_default();
+                    known.insert(fetched.version.clone(), fetched.credentials.password.clone());
+                    return Ok(fetched);
+                }
                 Err(error) => {
                     // Permissions are granted some day; the script that waits cannot wait for that.
                     let denied = error.code() == Some("AccessDeniedException");
-                    if denied || classify(&error) != Answer::Passing || began.elapsed() > PATIENCE {
+                    let answer = classify(&error);
+                    if denied || answer != Answer::Passing || began.elapsed() >= patience {
                         return Err(SecretError::Fetch {
                             id: id.to_owned(),
                             why: crate::callback::why(&error),
+                            gone: answer == Answer::NotFound,
                         });
                     }
                     backoff.pause().await;

@@ -131,13 +131,17 @@ async fn answer(line: &str, context: &Context) -> Option<Reply> {
             }
         }
         Request::Credentials { secret_id } => {
-            if !context.dispatcher.uses_secret(&secret_id).await {
+            let jobs = context.dispatcher.uses_secret(&secret_id).await;
+            if jobs.is_empty() {
                 return Some(refused(&format!(
                     "no running job was given secret {secret_id}; scripts get the credentials of their own secret"
                 )));
             }
             match context.secrets.get(&secret_id).await {
-                Ok(credentials) => Reply::Credentials(credentials),
+                Ok(fetched) => {
+                    note_handed_out(context, &jobs, fetched.version).await;
+                    Reply::Credentials(fetched.credentials)
+                }
                 Err(error) => refused(&error.to_string()),
             }
         }
@@ -152,6 +156,18 @@ async fn answer(line: &str, context: &Context) -> Option<Reply> {
         },
         Request::Status {} => status(context).await,
     })
+}
+
+/// Which of the jobs asks is not known; each of them may.
+async fn note_handed_out(context: &Context, jobs: &[String], version: String) {
+    let directories: Vec<PathBuf> = jobs.iter().map(|job_id| context.job_dir(job_id)).collect();
+    let noting = tokio::task::spawn_blocking(move || {
+        directories.iter().try_for_each(|directory| crate::handed_out::note(directory, &version))
+    });
+    if let Ok(Err(error)) = noting.await {
+        // A full disk, most likely. The password is masked by this process, and by the next if it can have it at once.
+        tracing::warn!(%error, "it cannot be noted that a script is given credentials");
+    }
 }
 
 async fn status(context: &Context) -> Reply {

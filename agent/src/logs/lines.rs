@@ -107,8 +107,9 @@ impl Lines {
         }
     }
 
-    /// Hands out what there is of a line that has not ended; what follows on it is an event of its own.
-    pub(crate) fn flush(&mut self, mut each: impl FnMut(Line)) {
+    /// Hands out what there is of a line that has not ended; what follows on it is an event of its own. `cut`: which
+    /// nobody will see, so that it is marked.
+    pub(crate) fn flush(&mut self, cut: bool, mut each: impl FnMut(Line)) {
         let mut length = self.text.len();
         if self.returns == 0 {
             // More of it may come.
@@ -117,7 +118,7 @@ impl Lines {
         while length > 0 {
             let (body, consumed) = self.cut(length);
             length = length.saturating_sub(consumed);
-            self.hand_out(body, consumed, length > 0, 0, &mut each);
+            self.hand_out(body, consumed, cut || length > 0, 0, &mut each);
         }
     }
 

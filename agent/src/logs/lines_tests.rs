@@ -77,7 +77,7 @@ fn follow(input: &[u8], looks: &[Look], feed: usize) -> (Vec<Line>, u64) {
             return (all, lines.passed());
         }
         if flush {
-            lines.flush(|line| found.push(line));
+            lines.flush(false, |line| found.push(line));
         }
         let passed = if found.len() > events {
             found.truncate(events);
@@ -150,13 +150,13 @@ fn what_has_no_end_yet_can_be_shown() {
     let mut lines = Lines::new(Redactor::new([SECRET.to_vec()]), 0, None);
     let mut all = Vec::new();
     lines.feed(b"Password for sec", |line| all.push(line));
-    lines.flush(|line| all.push(line));
+    lines.flush(false, |line| all.push(line));
     assert!(lines.has_rest());
     lines.feed(b"ret: \xe2\x82", |line| all.push(line));
-    lines.flush(|line| all.push(line));
+    lines.flush(false, |line| all.push(line));
     lines.feed(b"\xac\n", |line| all.push(line));
     lines.feed(b"shown", |line| all.push(line));
-    lines.flush(|line| all.push(line));
+    lines.flush(false, |line| all.push(line));
     lines.feed(b"\r\n", |line| all.push(line));
     assert_eq!((lines.has_rest(), lines.passed()), (false, 32));
     let texts: Vec<&str> = all.iter().map(|line| line.text.as_str()).collect();

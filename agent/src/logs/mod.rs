@@ -6,6 +6,7 @@
 //! * [`stream`]: the calls, and what their answers mean;
 //! * [`mark`]: how far a log is shipped, for the journal;
 //! * [`ship`]: from the file to the service, while the script runs and after it ended, every line once;
+//! * [`hold`]: what an earlier process began waits until its password can be masked;
 //! * [`notice`]: what the stream says about events that are not in it;
 //! * [`budget`]: how much of all logs is in memory.
 //!
@@ -14,6 +15,7 @@
 
 pub(crate) mod batch;
 mod budget;
+mod hold;
 pub(crate) mod lines;
 pub(crate) mod mark;
 mod notice;

@@ -57,10 +57,36 @@ impl Missing {
     }
 }
 
+/// Why the rest of a log is not shipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    /// It is more than is wanted.
+    Limit,
+    /// It may show a password that nobody can tell any more.
+    NoSecret(String),
+    /// It cannot be read.
+    Unreadable(String),
+}
+
+impl std::fmt::Display for Withheld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Limit => f.write_str("log_limit_bytes"),
+            Self::NoSecret(id) => {
+                write!(
+                    f,
+                    "they may show the password of secret {id}, which is not there any more to be masked"
+                )
+            }
+            Self::Unreadable(error) => write!(f, "the file cannot be read: {error}"),
+        }
+    }
+}
+
 /// The line that ends a stream whose file is longer than is shipped.
-pub(crate) fn not_shipped(bytes: u64, host: &str, path: &Path) -> String {
+pub(crate) fn not_shipped(bytes: u64, why: &Withheld, host: &str, path: &Path) -> String {
     format!(
-        "[rsqlflow: {} more bytes are not shipped (log_limit_bytes); all of it is on host {host} in {}]",
+        "[rsqlflow: {} more bytes are not shipped ({why}); all of it is on host {host} in {}]",
         grouped(bytes),
         path.display()
     )

@@ -23,6 +23,8 @@ pub(crate) enum LastLine {
     Waits,
     /// It is shown as it stands, and goes on.
     Shown,
+    /// The same, and what it goes on with is not shown.
+    Cut,
     /// It has ended with what is there.
     Ended,
 }
@@ -51,7 +53,6 @@ pub(crate) fn read(
     let mut chunk = vec![0; usize::try_from(upto.saturating_sub(from).min(CHUNK)).unwrap_or(0)];
     let mut at = from;
     while at < upto && at - from < LOOK_MAX && !batch.is_full() {
-        // Reads of a local file just written come from memory; a hand-over to another thread would cost more.
         let want = usize::try_from(upto - at).map_or(chunk.len(), |left| left.min(chunk.len()));
         let got = file.read_at(&mut chunk[..want], at)?;
         if got == 0 {
@@ -64,7 +65,8 @@ pub(crate) fn read(
     if seen {
         match last_line {
             LastLine::Waits => {}
-            LastLine::Shown => lines.flush(|line| batch.add(line)),
+            LastLine::Shown => lines.flush(false, |line| batch.add(line)),
+            LastLine::Cut => lines.flush(true, |line| batch.add(line)),
             LastLine::Ended => lines.finish(|line| batch.add(line)),
         }
     }

@@ -7,7 +7,12 @@
 //! again. What remains possible: the service takes a batch and for longer than a second does not show it, or the host
 //! loses power and with it the newest of the journal; then lines come twice.
 //!
-//! Faults of the service hold up the shipper and nothing else. It holds no batch while it waits, see [`super::budget`].
+//! Faults of the service hold up the shipper and nothing else, and so does a password that is not known, see
+//! [`super::hold`]. It holds no batch while it waits, see [`super::budget`].
+//!
+//! What is not shipped is told in the stream: events that the service did not take, and the rest of a file that is longer
+//! than is wanted, cannot be read, or may show what it must not. While events that were not taken have not been told of,
+//! the journal has them as not shipped, and a next process tries them again.
 //!
 //! A script may empty its own output (`echo x > /dev/stderr` does, where that is a file): shipping then begins with the
 //! file again. A script that prints nothing costs no call: the stream is created with the first event.
@@ -20,8 +25,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::batch::{BATCH_EVENTS_MAX, Batch};
+use super::hold;
 use super::mark::{LogMark, Sending};
-use super::notice::{Missing, not_shipped};
+use super::notice::{Missing, Withheld, not_shipped};
 use super::read::{LastLine, Reach, read};
 use super::stream::{Held, Put, Stream};
 use super::{Pace, budget};
@@ -37,6 +43,13 @@ const STALE_AFTER_MS: i64 = 60 * 1000;
 /// So many refused events in a row, and it is not the events: whole batches are left out until one is taken.
 const REFUSED_MAX: u32 = 8;
 
+/// A file that cannot be read is tried so often, over some minutes.
+const UNREADABLE_MAX: u32 = 20;
+
+/// More than so many bytes are read on a thread that may block: they may have to come from the disk, and masking them
+/// takes a while. A few that were just written come from memory, and a hand-over would cost more.
+const READ_ASIDE: u64 = 256 * 1024;
+
 /// Ships one attempt's log.
 pub(crate) struct Shipper {
     pub context: Arc<Context>,
@@ -48,25 +61,34 @@ pub(crate) struct Shipper {
     pub mark: LogMark,
     pub task_token: String,
     pub secret_id: String,
-    /// Whether the stream is known to be there.
-    pub created: bool,
+    /// Whether an earlier process of the agent began the log.
+    pub recovered: bool,
 }
 
 impl Shipper {
     /// Ships until the script has ended and its file is drained.
     pub(crate) async fn run(self, mut ended: watch::Receiver<bool>) {
         let Some(file) = self.open().await else { return };
+        let withheld = match self.recovered {
+            true => hold::until_masked(&self.context, &self.job_id, &self.secret_id).await,
+            false => None,
+        };
         let mut shipping = Shipping {
             stream: Stream {
                 context: Arc::clone(&self.context),
                 name: self.stream.clone(),
-                created: self.created,
+                created: self.mark.position > 0,
+                proven: false,
             },
+            withheld,
+            unreadable: 0,
+            untold_from: None,
+            with_notice: false,
             in_doubt: self.mark.sending.is_some(),
             noted: self.mark,
             mark: self.mark,
             shipper: self,
-            file,
+            file: Arc::new(file),
             seen: None,
             rest_since: None,
             events_max: BATCH_EVENTS_MAX,
@@ -92,6 +114,8 @@ impl Shipper {
                 changed = ended.changed() => if changed.is_err() { return },
             }
         }
+        // What has not been told by now never is.
+        shipping.untold_from = None;
         if shipping.noted != shipping.mark {
             shipping.note();
         }
@@ -117,12 +141,20 @@ impl Shipper {
 struct Shipping {
     shipper: Shipper,
     stream: Stream,
-    file: File,
+    file: Arc<File>,
+    /// Why the rest is not shipped.
+    withheld: Option<Withheld>,
+    /// How often in a row the file could not be read.
+    unreadable: u32,
     mark: LogMark,
     /// What the journal was told last.
     noted: LogMark,
+    /// Where the events begin that were left out and not told of.
+    untold_from: Option<u64>,
     /// Whether the batch on its way may have been taken.
     in_doubt: bool,
+    /// Whether it tells of what is missing.
+    with_notice: bool,
     /// The file's length at the last look, if that saw all of it.
     seen: Option<u64>,
     /// Since when a line waits for its end.
@@ -157,7 +189,15 @@ impl Shipping {
     async fn next(&mut self, last: bool) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let length = self.file.metadata().map_or(0, |data| data.len());
+            let length = match self.file.metadata() {
+                Ok(data) => data.len(),
+                Err(_) if self.withheld.is_some() => return false,
+                Err(error) => {
+                    self.cannot_read(&error.to_string());
+                    backoff.pause().await;
+                    continue;
+                }
+            };
             if length < self.mark.position {
                 self.start_over();
             }
@@ -169,7 +209,10 @@ impl Shipping {
             {
                 match self.stream.holds(sending.at).await {
                     Held::Yes => {
-                        self.stream.created = true;
+                        (self.stream.created, self.stream.proven) = (true, true);
+                        if self.with_notice {
+                            self.missing = Missing::default();
+                        }
                         self.taken(sending, true);
                         return true;
                     }
@@ -185,10 +228,16 @@ impl Shipping {
                 self.stream.create().await;
             }
             let permit = budget::take(length - self.mark.position).await;
-            let next = match self.look(length, last) {
-                Look::Nothing => return false,
-                Look::Further => return true,
-                Look::Batch(next) => next,
+            let next = match self.look(length, last).await {
+                Ok(Look::Nothing) => return false,
+                Ok(Look::Further) => return true,
+                Ok(Look::Batch(next)) => next,
+                Err(error) => {
+                    drop(permit);
+                    self.cannot_read(&error);
+                    backoff.pause().await;
+                    continue;
+                }
             };
             let sent = match self.announce(next.to).await {
                 Ok(sending) => self.send(next, sending).await,
@@ -197,7 +246,10 @@ impl Shipping {
             // Nothing is held while waiting.
             drop(permit);
             match sent {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.stream.say_it_goes_on(&backoff);
+                    return true;
+                }
                 Err(why) => {
                     self.stream.say_it_waits(&backoff, &why);
                     backoff.pause().await;
@@ -220,14 +272,32 @@ impl Shipping {
         self.missing.count() > 0 && !self.told_in_vain
     }
 
+    /// The file could not be read, once more.
+    fn cannot_read(&mut self, error: &str) {
+        self.unreadable += 1;
+        if self.unreadable == 1 {
+            let Shipper { job_id, path, .. } = &self.shipper;
+            tracing::warn!(job_id, error, "the log file {} cannot be read; trying again", path.display());
+        }
+        if self.unreadable >= UNREADABLE_MAX {
+            self.withheld = Some(Withheld::Unreadable(error.to_owned()));
+        }
+    }
+
     /// Reads the next batch, or the one that is on its way again.
-    fn look(&mut self, length: u64, last: bool) -> Look {
+    async fn look(&mut self, length: u64, last: bool) -> Result<Look, String> {
         let (position, path) = (self.mark.position, &self.shipper.path);
         let config = &self.shipper.context.config;
-        let limit = if config.log_limit_bytes == 0 { u64::MAX } else { config.log_limit_bytes };
-        let resent = self.mark.sending.map(|sending| sending.to);
-        let upto = resent.unwrap_or(length).min(length).min(limit);
-        let last_line = if last || resent.is_some() || length >= limit {
+        let limit = match config.log_limit_bytes {
+            _ if self.withheld.is_some() => position,
+            0 => u64::MAX,
+            limit => limit,
+        };
+        let resent = self.mark.sending.map(|sending| sending.to).filter(|_| self.withheld.is_none());
+        let end = resent.unwrap_or(length);
+        let last_line = if end > limit {
+            LastLine::Cut
+        } else if last || resent.is_some() {
             LastLine::Ended
         } else if self.is_rest_due() {
             LastLine::Shown
@@ -240,19 +310,26 @@ impl Shipping {
             batch.say(self.missing.text(&config.instance_id, path));
         }
         let mut reach = Reach { to: position, more: false, rest: false };
-        let end = resent.unwrap_or(length);
+        let upto = end.min(length).min(limit);
         if position < upto {
             let shipper = &self.shipper;
             let redactor = shipper.context.secrets.redactor(&shipper.task_token, &shipper.secret_id);
-            reach = match read(&self.file, redactor, position, upto, last_line, &mut batch) {
-                Ok(reach) => reach,
-                Err(error) => {
-                    tracing::warn!(job_id = shipper.job_id, %error, "the log file cannot be read");
-                    return Look::Nothing;
-                }
+            let file = Arc::clone(&self.file);
+            let reading = move || {
+                let reach = read(&file, redactor, position, upto, last_line, &mut batch);
+                (reach, batch)
             };
-        } else if position >= limit && end > position && (last || resent.is_some()) {
-            batch.say(not_shipped(end - position, &config.instance_id, path));
+            let (read, filled) = if upto - position > READ_ASIDE {
+                tokio::task::spawn_blocking(reading).await.map_err(|error| error.to_string())?
+            } else {
+                reading()
+            };
+            (reach, batch) = (read.map_err(|error| error.to_string())?, filled);
+        }
+        self.unreadable = 0;
+        if end > limit && !reach.more && batch.end().is_none() && (last || resent.is_some()) {
+            let why = self.withheld.as_ref().unwrap_or(&Withheld::Limit);
+            batch.say(not_shipped(end - reach.to, why, &config.instance_id, path));
             reach.to = end;
         }
         let all = resent.is_none() && !reach.more;
@@ -261,16 +338,16 @@ impl Shipping {
             self.rest_since = match self.rest_since {
                 _ if !reach.rest => None,
                 // What is left of it cannot be shown before there is more.
-                _ if batch.is_empty() && last_line == LastLine::Shown => None,
+                _ if batch.is_empty() && matches!(last_line, LastLine::Shown | LastLine::Cut) => None,
                 Some(since) if batch.is_empty() => Some(since),
                 _ => Some(Instant::now()),
             };
         }
         if batch.is_empty() {
             self.mark = LogMark { position: reach.to, sending: None, ..self.mark };
-            return if reach.more { Look::Further } else { Look::Nothing };
+            return Ok(if reach.more { Look::Further } else { Look::Nothing });
         }
-        Look::Batch(Next { texts: batch.into_texts(), to: reach.to, notice })
+        Ok(Look::Batch(Next { texts: batch.into_texts(), to: reach.to, notice }))
     }
 
     /// Writes to the journal what is about to be sent, unless it knows.
@@ -282,13 +359,14 @@ impl Shipping {
         };
         let sending = Sending { to, at };
         let mark = LogMark { sending: Some(sending), ..self.mark };
+        let noted = LogMark { position: self.untold_from.unwrap_or(mark.position), ..mark };
         let Shipper { context, job_id, attempt, .. } = &self.shipper;
-        if let Err(error) = context.dispatcher.log_sending(job_id, *attempt, mark).await {
+        if let Err(error) = context.dispatcher.log_sending(job_id, *attempt, noted).await {
             // Without it a restart could not know whether the lines are there.
             self.mark.sending = None;
             return Err(format!("the journal cannot be written: {error}"));
         }
-        (self.mark, self.noted) = (mark, mark);
+        (self.mark, self.noted) = (mark, noted);
         Ok(sending)
     }
 
@@ -296,8 +374,10 @@ impl Shipping {
     async fn send(&mut self, next: Next, sending: Sending) -> Result<(), String> {
         let Next { texts, notice, .. } = next;
         let count = texts.len();
+        self.with_notice = notice;
         match self.stream.put(texts, sending.at).await {
             Put::Taken(rejected) => {
+                self.stream.proven = true;
                 self.settle(rejected, count, notice, sending);
                 Ok(())
             }
@@ -309,6 +389,11 @@ impl Shipping {
             Put::NoStream => {
                 self.stream.created = false;
                 Err("the log stream is not there".into())
+            }
+            // It may be the names that it refuses, and those are seen when the stream is made.
+            Put::Refused(why) if !self.stream.proven => {
+                self.stream.created = false;
+                Err(why)
             }
             Put::Refused(why) => {
                 self.isolate(count, notice, sending, why);
@@ -367,6 +452,11 @@ impl Shipping {
             self.refused = 0;
             self.events_max = (self.events_max * 2).min(BATCH_EVENTS_MAX);
         }
+        self.untold_from = match self.untold_from {
+            // What was taken is not sent again, and it told of what was not.
+            _ if there || self.told_in_vain => None,
+            from => Some(from.unwrap_or(self.mark.position)),
+        };
         self.mark.position = sending.to;
         self.mark.sending = None;
         self.in_doubt = false;
@@ -401,13 +491,13 @@ impl Shipping {
         let last_at =
             self.mark.sending.map_or(self.mark.last_at, |sending| sending.at.max(self.mark.last_at));
         self.mark = LogMark { position: 0, last_at, sending: None };
-        (self.in_doubt, self.seen, self.rest_since) = (false, None, None);
+        (self.in_doubt, self.seen, self.rest_since, self.untold_from) = (false, None, None, None);
         self.note();
     }
 
     fn note(&mut self) {
-        self.noted = self.mark;
+        self.noted = LogMark { position: self.untold_from.unwrap_or(self.mark.position), ..self.mark };
         let Shipper { context, job_id, attempt, .. } = &self.shipper;
-        context.dispatcher.log_shipped(job_id, *attempt, self.mark);
+        context.dispatcher.log_shipped(job_id, *attempt, self.noted);
     }
 }

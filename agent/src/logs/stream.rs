@@ -53,8 +53,10 @@ pub(crate) enum Held {
 pub(crate) struct Stream {
     pub context: Arc<Context>,
     pub name: String,
-    /// Whether it is known to be there.
+    /// Whether it is there, as far as is known.
     pub created: bool,
+    /// Whether the service has been seen to know it by its names.
+    pub proven: bool,
 }
 
 impl Stream {
@@ -140,7 +142,8 @@ impl Stream {
         }
     }
 
-    /// Creates the stream, and its group if that is missing too. Gives up only where the service refuses.
+    /// Creates the stream, and its group if that is missing too, however long that takes: a name that the service refuses
+    /// is corrected in the settings, and a permission granted.
     pub(crate) async fn create(&mut self) {
         let (client, group) = (&self.context.clients.logs, &self.context.config.log_group);
         let mut backoff = Backoff::default();
@@ -159,26 +162,26 @@ impl Stream {
                         backoff.pause().await;
                     }
                 }
-                Answer::Passing => {
-                    self.say_it_waits(&backoff, &why(&error));
+                Answer::Passing | Answer::Refused | Answer::Gone | Answer::ConditionFailed => {
+                    if backoff.worth_telling() {
+                        tracing::warn!(stream = self.name, group, error = %why(&error), "the log stream cannot be created; trying again");
+                    }
                     backoff.pause().await;
-                }
-                Answer::Refused | Answer::Gone | Answer::ConditionFailed => {
-                    tracing::warn!(stream = self.name, error = %why(&error), "the log stream cannot be created");
-                    break;
                 }
             }
         }
-        self.created = true;
+        (self.created, self.proven) = (true, true);
     }
 
     pub(crate) fn say_it_waits(&self, backoff: &Backoff, error: &str) {
         if backoff.worth_telling() {
-            tracing::warn!(
-                stream = self.name,
-                error,
-                "CloudWatch Logs does not take log events; trying again"
-            );
+            tracing::warn!(stream = self.name, error, "log events cannot be sent; trying again");
+        }
+    }
+
+    pub(crate) fn say_it_goes_on(&self, backoff: &Backoff) {
+        if backoff.has_paused() {
+            tracing::info!(stream = self.name, "log events are sent again");
         }
     }
 }

@@ -105,9 +105,16 @@ pub(crate) struct FakeAws {
 impl FakeAws {
     pub(crate) fn new() -> Self {
         let fake = Self { state: Arc::default(), changes: watch::Sender::new(0) };
-        let secret = json!({"host": "warehouse.test", "port": 5439, "username": "etl", "password": PASSWORD, "dbname": "dev"});
-        fake.always("GetSecretValue", Answer::Ok(json!({"ARN": "arn:aws:secretsmanager:us-east-1:1:secret:x", "Name": "x", "SecretString": secret.to_string()})));
+        fake.always("GetSecretValue", Self::secret("v1", PASSWORD));
         fake
+    }
+
+    /// The answer that gives the warehouse's secret with a password.
+    pub(crate) fn secret(version: &str, password: &str) -> Answer {
+        let secret = json!({"host": "warehouse.test", "port": 5439, "username": "etl", "password": password, "dbname": "dev"});
+        Answer::Ok(
+            json!({"ARN": "arn:aws:secretsmanager:us-east-1:1:secret:x", "Name": "x", "VersionId": version, "SecretString": secret.to_string()}),
+        )
     }
 
     /// The answer of every call of an action that nothing else is scripted for.

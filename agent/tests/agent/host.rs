@@ -53,12 +53,14 @@ async fn no_more_jobs_run_than_may_and_the_most_urgent_is_next() {
     in_state(&world, "first", "running").await;
     world.submit(&named(&world, "late")).await;
     world.submit(&JobRequest { priority: 5, pool: Some("etl".into()), ..named(&world, "urgent") }).await;
+    let running = in_state(&world, "first", "running").await;
     let queued = in_state(&world, "urgent", "queued").await;
     assert!(queued.waits_for.unwrap().contains("max_running_jobs"));
     // Those that wait are waited for again after a restart, and their heartbeats go on.
     world.kill();
     world.start().await;
-    in_state(&world, "first", "running").await;
+    let adopted = in_state(&world, "first", "running").await;
+    assert_eq!(adopted.since, running.since, "it has been running since then, whatever became of the agent");
     in_state(&world, "urgent", "queued").await;
     in_state(&world, "late", "queued").await;
     for name in ["first", "urgent", "late"] {
@@ -183,4 +185,30 @@ async fn logs_of_settled_jobs_make_room_for_newer_ones() {
     let log = |job_id: &str| world.config.data_dir.join("jobs").join(job_id).join("1.log");
     until("the older log to go", || (ids.iter().filter(|id| log(id).exists()).count() == 1).then_some(()))
         .await;
+}
+
+#[tokio::test]
+async fn jobs_that_do_not_run_say_what_they_wait_for() {
+    let world = World::new().await;
+    world.aws.always("PutLogEvents", Answer::Silence);
+    world.script("job.sh", "echo line; [ $ATTEMPT = 2 ]");
+    let retry = rsqlflow_config::workflow::Retry {
+        max_attempts: 2,
+        interval_seconds: 2,
+        backoff_rate: 1.0,
+        errors: None,
+    };
+    world.submit(&JobRequest { retry: Some(retry), ..world.request("job.sh") }).await;
+    let waits = async |state: &str| {
+        let mut job = in_state(&world, "job.sh", state).await;
+        while job.waits_for.as_deref().is_none_or(|what| what.contains("callback") || what.contains("audit"))
+        {
+            tokio::task::yield_now().await;
+            job = in_state(&world, "job.sh", state).await;
+        }
+        job.waits_for.unwrap()
+    };
+    let next = waits("waiting").await;
+    assert!(next.starts_with("attempt 2 at 20") && next.ends_with('Z'), "{next}");
+    assert_eq!(waits("reporting").await, "logs");
 }

@@ -191,6 +191,48 @@ async fn events_that_are_rejected_are_counted_in_the_stream() {
 }
 
 #[tokio::test]
+async fn events_that_are_rejected_are_not_forgotten_with_the_agent_nor_told_twice() {
+    let all_rejected = || Answer::Ok(json!({"rejectedLogEventsInfo": {"tooNewLogEventStartIndex": 0}}));
+    let mut world = World::new().await;
+    world.aws.next("PutLogEvents", all_rejected());
+    world.aws.always("PutLogEvents", Answer::Silence);
+    world.run("echo 1; echo 2").await;
+    // The call that would tell it.
+    world.aws.call("PutLogEvents", 2).await;
+    world.kill();
+    world.aws.always("PutLogEvents", Answer::Ok(json!({})));
+    world.start().await;
+    world.settled().await;
+    assert_eq!(world.events(), ["1", "2"], "as nobody was told that they are missing, they are tried again");
+
+    let world = World::new().await;
+    world.aws.next("PutLogEvents", all_rejected());
+    world.aws.next("PutLogEvents", Answer::Cut);
+    world.run("echo 1; echo 2").await;
+    world.settled().await;
+    assert_eq!(world.events().len(), 1, "{:?}", world.events());
+}
+
+#[tokio::test]
+async fn a_name_that_is_refused_costs_no_line() {
+    for action in ["CreateLogStream", "CreateLogGroup"] {
+        let world = World::new().await;
+        if action == "CreateLogGroup" {
+            world.aws.always("CreateLogStream", Answer::Error("ResourceNotFoundException", 400));
+        }
+        world.aws.always(action, Answer::Error("InvalidParameterException", 400));
+        world.aws.always("PutLogEvents", Answer::Error("InvalidParameterException", 400));
+        world.run("seq 1 20").await;
+        world.aws.call(action, 3).await;
+        for action in [action, "CreateLogStream", "PutLogEvents"] {
+            world.aws.always(action, Answer::Ok(json!({})));
+        }
+        world.settled().await;
+        assert_eq!(world.events().len(), 20);
+    }
+}
+
+#[tokio::test]
 async fn an_event_that_is_refused_is_left_out_alone() {
     let world = World::new().await;
     world.aws.refuse_event("1234");

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::fake_aws::PASSWORD;
+use crate::fake_aws::{Answer, FakeAws, PASSWORD};
 use crate::world::{TOKEN, Told, World, until};
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn scripts_get_their_credentials_by_sourcing() {
 #[tokio::test]
 async fn a_secret_that_is_not_there_fails_the_script_clearly() {
     let world = World::new().await;
-    world.aws.always("GetSecretValue", crate::fake_aws::Answer::Error("ResourceNotFoundException", 400));
+    world.aws.always("GetSecretValue", Answer::Error("ResourceNotFoundException", 400));
     let told = world.run(". \"$1/get_redshift_creds.sh\" \"$2\"\necho not reached").await;
     let Told::Failure(_, failure) = told else { panic!("succeeded") };
     assert!(failure.message.contains("does not give secret warehouse"), "{}", failure.message);
@@ -137,6 +137,92 @@ async fn a_sql_file_is_run_by_rsql_with_its_credentials_and_variables() {
     insta::assert_snapshot!(world.events().join(" ").replace(&scripts, "SCRIPTS"), @"[-h] [warehouse.test] [-p] [5439] [-U] [etl] [-d] [dev] [-v] [1=first] [-f] [SCRIPTS/load.sql] with password WORKFLOW_ID,WORKFLOW_EXECUTION_ID,JOB_NAME,ATTEMPT,region");
 }
 
+/// A script that fetches its credentials and prints the password once it is let go, both while no agent is there.
+async fn printed_without_an_agent() -> World {
+    let mut world = World::new().await;
+    let (ready, go, done) =
+        (world.dir.path().join("ready"), world.dir.path().join("go"), world.dir.path().join("done"));
+    world.script(
+        "job.sh",
+        &format!(
+            ". \"$1/get_redshift_creds.sh\" \"$2\"\ntouch {}\nwhile ! [ -e {} ]; do sleep 0.05; done\n\
+             echo \"it is $PASSWORD\"; touch {}",
+            ready.display(),
+            go.display(),
+            done.display()
+        ),
+    );
+    world.submit(&world.request("job.sh")).await;
+    until("the script", || ready.exists().then_some(())).await;
+    world.kill();
+    std::fs::write(go, "").unwrap();
+    until("its output", || done.exists().then_some(())).await;
+    world
+}
+
+#[tokio::test]
+async fn a_log_waits_until_the_password_in_it_is_known() {
+    let mut world = printed_without_an_agent().await;
+    world.aws.always("GetSecretValue", Answer::Error("AccessDeniedException", 400));
+    world.start().await;
+    world.told().await;
+    // Asked again, and not shipped because the answer was the same.
+    world.aws.call("GetSecretValue", 4).await;
+    assert!(world.events().is_empty());
+    assert_eq!(world.agent().jobs().await[0].waits_for.as_deref(), Some("logs"));
+    // It was rotated meanwhile: the password in use masks nothing, and the one that was handed out is asked for.
+    world.aws.next("GetSecretValue", FakeAws::secret("v2", "another-password"));
+    world.aws.always("GetSecretValue", FakeAws::secret("v1", PASSWORD));
+    world.settled().await;
+    assert_eq!(world.events(), ["it is ********"]);
+    assert_eq!(world.aws.calls("GetSecretValue").last().unwrap()["VersionId"], "v1");
+}
+
+#[tokio::test]
+async fn output_that_can_never_be_masked_is_not_shipped() {
+    let mut world = printed_without_an_agent().await;
+    world.aws.always("GetSecretValue", Answer::Error("ResourceNotFoundException", 400));
+    world.start().await;
+    world.settled().await;
+    let events = world.events();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(
+        events[0].contains("bytes are not shipped (they may show the password of secret warehouse"),
+        "{events:?}"
+    );
+}
+
+#[tokio::test]
+async fn output_of_a_job_that_was_given_no_secret_waits_for_none() {
+    let mut world = World::new().await;
+    world.aws.always("PutLogEvents", Answer::Silence);
+    world.script("job.sh", "echo line");
+    world.submit(&world.request("job.sh")).await;
+    world.aws.call("PutLogEvents", 1).await;
+    world.kill();
+    world.aws.always("PutLogEvents", Answer::Ok(serde_json::json!({})));
+    world.aws.always("GetSecretValue", Answer::Error("AccessDeniedException", 400));
+    world.start().await;
+    world.settled().await;
+    assert_eq!(world.events(), ["line"]);
+}
+
+#[tokio::test]
+async fn no_half_of_a_password_is_shipped_where_the_log_is_cut() {
+    let mut world = World::stopped();
+    world.config.log_limit_bytes = 40;
+    world.start().await;
+    world.run(". \"$1/get_redshift_creds.sh\" \"$2\"\nprintf '%030d%s\\n' 0 \"$PASSWORD\"").await;
+    world.settled().await;
+    let events = world.events();
+    assert_eq!(events[0], format!("{} … [rsqlflow: the line goes on]", "0".repeat(30)));
+    assert!(
+        events[1].starts_with("[rsqlflow: 15 more bytes are not shipped (log_limit_bytes)"),
+        "{events:?}"
+    );
+    assert_eq!(events.len(), 2);
+}
+
 #[tokio::test]
 async fn a_failure_that_the_next_agent_tells_has_no_password_in_it() {
     for known in [true, false] {
@@ -156,7 +242,7 @@ async fn a_failure_that_the_next_agent_tells_has_no_password_in_it() {
         world.kill();
         std::fs::write(&go, "").unwrap();
         if !known {
-            world.aws.always("GetSecretValue", crate::fake_aws::Answer::Error("AccessDeniedException", 400));
+            world.aws.always("GetSecretValue", Answer::Error("AccessDeniedException", 400));
         }
         world.start().await;
         let Told::Failure(_, failure) = world.told().await else { panic!("succeeded") };
