@@ -16,9 +16,11 @@ use crate::credentials::LocalCredentials;
 use crate::data_dir::{DataDir, DataDirError, private_file};
 use crate::dynamodb::DynamoDb;
 use crate::endpoint::{self, EndpointError, Serving};
+use crate::lambda::Lambda;
 use crate::logs::Logs;
 use crate::place::Place;
 use crate::registry::Services;
+use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
 use crate::service::{AwsError, Service};
 use crate::sns::Sns;
@@ -78,7 +80,9 @@ pub struct LocalCloud {
     services: Services,
     dynamodb: Arc<DynamoDb>,
     ssm: Arc<Ssm>,
+    lambda: Arc<Lambda>,
     logs: Arc<Logs>,
+    scheduler: Arc<Scheduler>,
     secrets: Arc<Secrets>,
     sns: Arc<Sns>,
     warehouse: Arc<Warehouse>,
@@ -114,6 +118,10 @@ impl LocalCloud {
         let sns = Arc::new(Sns::open(store.clone(), clock.clone(), place.clone()).await?);
         services.register(sns.clone());
         services.register(Arc::new(Sts::new(place.clone())));
+        let lambda = Arc::new(Lambda::new(place.clone()));
+        services.register(lambda.clone());
+        let scheduler = Arc::new(Scheduler::open(store.clone(), clock.clone(), place.clone()).await?);
+        services.register(scheduler.clone());
 
         let warehouse = Arc::new(Warehouse::new(data_dir.path()));
         let secrets = Secrets::open(store.clone(), clock.clone(), place.clone(), options.secrets).await?;
@@ -133,7 +141,9 @@ impl LocalCloud {
             services,
             dynamodb,
             ssm,
+            lambda,
             logs,
+            scheduler,
             secrets,
             sns,
             warehouse,
@@ -206,6 +216,16 @@ impl LocalCloud {
     /// Systems Manager, to attach hosts to.
     pub fn ssm(&self) -> &Arc<Ssm> {
         &self.ssm
+    }
+
+    /// Lambda, to register functions with.
+    pub fn lambda(&self) -> &Arc<Lambda> {
+        &self.lambda
+    }
+
+    /// EventBridge Scheduler, to fire schedules with.
+    pub fn scheduler(&self) -> &Arc<Scheduler> {
+        &self.scheduler
     }
 
     /// CloudWatch Logs.

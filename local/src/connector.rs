@@ -35,9 +35,18 @@ impl HttpConnector for LocalConnector {
             let body = request.body().bytes().ok_or_else(|| {
                 ConnectorError::user("the embedded default takes no streamed request bodies".into())
             })?;
+            // An SDK gives the whole address; where it leads is known.
+            let uri = request.uri();
+            let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+            let target = after_scheme.find(['/', '?']).map_or("/", |at| &after_scheme[at..]);
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
             let answer = protocol::answer(
                 &services,
                 WireRequest {
+                    method: request.method(),
+                    path,
+                    query,
+                    invocation_type: request.headers().get("x-amz-invocation-type"),
                     target: request.headers().get("x-amz-target"),
                     content_type: request.headers().get("content-type"),
                     body,

@@ -197,8 +197,15 @@ async fn connection(stream: TcpStream, door: Arc<Door>, mut stopped: watch::Rece
 async fn respond(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let header = |name| text(&parts.headers, name);
-    let wire =
-        WireRequest { target: header("x-amz-target"), content_type: header("content-type"), body: &[] };
+    let wire = WireRequest {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        invocation_type: header("x-amz-invocation-type"),
+        target: header("x-amz-target"),
+        content_type: header("content-type"),
+        body: &[],
+    };
     let shape = Shape::of(wire);
     let refuse = |error: &AwsError| to_http(protocol::refusal(shape, error));
 
@@ -220,16 +227,16 @@ async fn respond(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes
         }
     };
     let signed = sigv4::Signed {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
+        method: wire.method,
+        path: wire.path,
+        query: wire.query,
         headers: &parts.headers,
         body: &body,
     };
     if let Err(refusal) = sigv4::check_signature(&authorization, signed, &door.credentials) {
         return refuse(&refusal.to_error(shape));
     }
-    if parts.method != http::Method::POST {
+    if shape != Shape::Rest && parts.method != http::Method::POST {
         let error = AwsError::client("UnknownOperationException", "Actions are requested with POST");
         return refuse(&AwsError { status: 404, ..error });
     }

@@ -23,7 +23,7 @@ const MAX_SKEW: Millis = 15 * 60 * 1000;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Headers that must be under the signature, or the request could be bent to another action or replayed later.
-const MUST_BE_SIGNED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
+const MUST_BE_SIGNED: [&str; 4] = ["host", "x-amz-date", "x-amz-invocation-type", "x-amz-target"];
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

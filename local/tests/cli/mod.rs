@@ -1,6 +1,7 @@
 //! The plain `aws` CLI against the loopback endpoint.
 
 mod endpoint;
+mod schedules;
 mod state_machines;
 
 use std::process::Output;

@@ -2,6 +2,7 @@
 
 mod dynamodb;
 mod logs;
+mod scheduler;
 mod secrets;
 mod ssm;
 
