@@ -139,6 +139,19 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    /// A benchmark that fails leaves none behind.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait()
+            && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
+        {
+            // It may end by itself this moment.
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// How it says it is: the members that benchmarks wait for.
 #[derive(Debug)]
 pub(crate) struct Status {

@@ -23,6 +23,8 @@ pub(crate) struct Memory {
     pub(crate) pss: f64,
     /// What would be free if it ended.
     pub(crate) private: f64,
+    /// What it has written: the rest are pages of its program, which the kernel can drop and read again.
+    pub(crate) anonymous: f64,
 }
 
 /// Memory of a process now.
@@ -30,7 +32,7 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let size = |name: &str| kib(&text, name).map(|kib| mib(kib * 1024));
     let private = size("Private_Clean:")? + size("Private_Dirty:")?;
-    Ok(Memory { rss: size("Rss:")?, pss: size("Pss:")?, private })
+    Ok(Memory { rss: size("Rss:")?, pss: size("Pss:")?, private, anonymous: size("Anonymous:")? })
 }
 
 /// Most resident memory since the process began or since [`forget_peak`], in MiB.

@@ -53,6 +53,7 @@ fn idle_and_busy() -> Result<()> {
         each.rss += one.rss / SLEEPERS as f64;
         each.pss += one.pss / SLEEPERS as f64;
         each.private += one.private / SLEEPERS as f64;
+        each.anonymous += one.anonymous / SLEEPERS as f64;
     }
     std::io::Write::write_all(&mut &gate_opener, &[b'\n'; SLEEPERS])?;
     sink.wait("callbacks", |seen| (seen.callbacks.len() == SLEEPERS).then_some(()))?;
@@ -118,5 +119,8 @@ fn seconds_of(time: Duration) -> f64 {
 }
 
 fn mib(memory: proc::Memory) -> Value {
-    json!({"rss_mib": round(memory.rss), "pss_mib": round(memory.pss), "private_mib": round(memory.private)})
+    let proc::Memory { rss, pss, private, anonymous } = memory;
+    json!({
+        "rss_mib": round(rss), "pss_mib": round(pss), "private_mib": round(private), "anonymous_mib": round(anonymous),
+    })
 }
