@@ -112,7 +112,7 @@ impl<'a> Supervisor<'a> {
 
     fn start(&mut self) -> io::Result<()> {
         // The script is born into its group: we go there, start it, and come back.
-        let own = cgroup::own();
+        let own = self.spec.cgroup.as_ref().and_then(|_| cgroup::own());
         self.tree.cgroup = self.spec.cgroup.clone().filter(|directory| cgroup::enter(directory).is_ok());
         let spawned = self.spawn();
         if self.tree.cgroup.is_some() && own.is_none_or(|own| cgroup::enter(&own).is_err()) {
