@@ -1,6 +1,6 @@
 # Few targets, each on its own from a fresh clone:
 #   make demo    builds rsqlflow and runs the demo: a retail warehouse load on this machine
-#   make test    every test: units, the real binaries, PostgreSQL, the aws command line
+#   make test    every test: units, the real binaries, PostgreSQL, the aws command line, servers that others wrote
 #   make chaos   the agent killed N times (500) while jobs run, and behind a network that fails for two minutes
 #   make bench   the benchmarks, release build, one JSON line per figure
 #   make packages       a .deb and an .rpm of the release build; PROFILE=dev for a quick one
@@ -28,9 +28,11 @@ demo:
 	$(TARGET)/debug/rsqlflow demo $(DEMO_ARGS)
 
 test:
-	setup/install build postgresql nextest aws
+	setup/install build postgresql nextest aws peers
 	cargo build --locked
-	PATH="$$(setup/install --path):$$PATH" cargo nextest run --locked --workspace
+	rm -rf $(TARGET)/debug/scenarios
+	PATH="$$(setup/install --path):$$PATH" cargo nextest run --locked --workspace; status=$$?; \
+	    cargo run --locked --quiet -p rsqlflow-tests --bin rsqlflow-scenarios; exit $$status
 
 chaos:
 	setup/install build

@@ -1,4 +1,4 @@
-//! The endpoint of an `rsqlflow up`, for those who speak to it directly.
+//! The endpoint of an `rsqlflow up`, or of a server that others wrote, for those who speak to it directly.
 
 use std::path::Path;
 
@@ -82,7 +82,8 @@ impl Endpoint {
         }
     }
 
-    fn config(&self) -> SdkConfig {
+    /// What SDK clients of it are made of.
+    pub fn config(&self) -> SdkConfig {
         let key = Credentials::new(&self.access_key_id, &self.secret_access_key, None, None, "tests");
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

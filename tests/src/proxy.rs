@@ -5,10 +5,11 @@
 //! after the service acted, or waits. In an outage every connection is cut and every new one at once.
 //!
 //! It also keeps a book of the callbacks that the service accepted ([`callbacks`]), which nobody behind it can know:
-//! whoever made a call that was cut believes that it failed.
+//! whoever made a call that was cut believes that it failed. And it records which actions were asked for ([`recorder`]).
 
 pub mod callbacks;
 pub mod faults;
+pub mod recorder;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 
 use callbacks::Book;
 use faults::{Fate, Faults, Tally};
+use recorder::Recorder;
 
 use crate::random::Random;
 
@@ -50,6 +52,7 @@ struct State {
     random: Random,
     tally: Tally,
     book: Book,
+    recorder: Recorder,
 }
 
 impl Shared {
@@ -88,6 +91,7 @@ impl Proxy {
                 random: Random::new(seed),
                 tally: Tally::default(),
                 book: Book::default(),
+                recorder: Recorder::default(),
             }),
         });
         let (outage, cut) = watch::channel(false);
@@ -125,6 +129,11 @@ impl Proxy {
         self.shared.state().tally
     }
 
+    /// Which actions were asked for.
+    pub fn recorder(&self) -> Recorder {
+        self.shared.state().recorder.clone()
+    }
+
     /// What the service has accepted.
     pub fn book(&self) -> Book {
         self.shared.state().book.clone()
@@ -153,12 +162,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answered {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let action = callbacks::action(&parts.headers);
+    let named = recorder::action(&parts.method, &parts.uri, &parts.headers, &body);
     let (fate, delay) = {
         let mut state = shared.state();
         let state = &mut *state;
         let fate = state.faults.decide(&mut state.random);
         state.tally.count(fate);
         state.book.asked(&action, &body);
+        state.recorder.asked(&named);
         (fate, state.faults.delay)
     };
     match fate {
@@ -173,7 +184,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answered {
         let request = Request::from_parts(parts, Full::new(body.clone()));
         let response = forward(&shared.upstream, request).await?;
         if response.status().is_success() {
-            shared.state().book.accepted(&action, &body);
+            let mut state = shared.state();
+            state.book.accepted(&action, &body);
+            state.recorder.done(&named);
         }
         Ok(response)
     });

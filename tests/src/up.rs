@@ -21,10 +21,18 @@ impl<'a> Up<'a> {
     /// # Panics
     /// When it ends first; what it printed is shown.
     pub fn start(site: &'a Site) -> Self {
+        Self::start_with(site, &[])
+    }
+
+    /// Starts it with further arguments, and waits until other commands find it.
+    ///
+    /// # Panics
+    /// When it ends first; what it printed is shown.
+    pub fn start_with(site: &'a Site, arguments: &[&str]) -> Self {
         let log = site.path("up.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let child = site
-            .command(&["up"])
+            .command(&[&["up"], arguments].concat())
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
