@@ -9,6 +9,7 @@ not patched and differs is left to fail, or to be skipped by a scenario that say
 import contextvars
 import json
 import os
+import threading
 import time
 
 from ministack import app
@@ -155,6 +156,35 @@ def _assign(state, raw_input, ctx, **results):
 
 
 sfn._apply_state_assign = _assign
+
+
+# Step Functions: a Map whose iteration fails ends there
+# (https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html); MiniStack runs all the others first.
+_failed = contextvars.ContextVar("failed", default=None)
+_run_map_items, _run_sub_machine = sfn._run_map_items, sfn._run_sub_machine
+
+
+def _map(*arguments):
+    outer = _failed.set(threading.Event())
+    try:
+        return _run_map_items(*arguments)
+    finally:
+        _failed.reset(outer)
+
+
+def _iteration(*arguments, **named):
+    failed = _failed.get()
+    if failed is not None and failed.is_set():
+        return None
+    try:
+        return _run_sub_machine(*arguments, **named)
+    except sfn._ExecutionError:
+        if failed is not None:
+            failed.set()
+        raise
+
+
+sfn._run_map_items, sfn._run_sub_machine = _map, _iteration
 
 
 # Step Functions: the cause of a failed startExecution.sync:2 is the child's description as JSON

@@ -16,6 +16,7 @@ from moto.core.responses import EmptyResult
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import StatesErrorName
 from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import StatesErrorNameType
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk as sdk_tasks
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_callback as callback_tasks
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_sfn as nested
 from moto.stepfunctions.parser.asl.eval import states, variable_store
@@ -126,6 +127,16 @@ def _with_capitals(self, response, boto_service_name=None, service_action_name=N
 nested.StateTaskServiceSfn._eval_service_task = _start
 nested.StateTaskServiceSfn._normalise_parameters = lambda self, *arguments, **named: None
 nested.StateTaskServiceSfn._normalise_response = _with_capitals
+
+# aws-sdk:sfn: the members of this service begin with a small letter, the arguments of a task with a capital
+# (https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html).
+def _sdk_parameters(self, parameters, boto_service_name=None, service_action_name=None):
+    if self.resource.api_name == "sfn":
+        for name in list(parameters):
+            parameters[name[0].lower() + name[1:]] = parameters.pop(name)
+
+
+sdk_tasks.StateTaskServiceAwsSdk._normalise_parameters = _sdk_parameters
 
 # State machines are only kept unless told.
 default_user_config["stepfunctions"] = {"execute_state_machine": True}

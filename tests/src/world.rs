@@ -82,17 +82,7 @@ impl<'a> World<'a> {
         let command_calls = Proxy::start(&endpoint.url, Faults::none(), 0);
         let daemon = Daemon::start(site, &endpoint.at(&agent_calls.url()));
         let endpoint = endpoint.at(&command_calls.url());
-        Self {
-            site,
-            kind,
-            daemon,
-            agent_calls,
-            command_calls,
-            endpoint,
-            machines,
-            delivery,
-            _server: server,
-        }
+        Self { site, kind, daemon, agent_calls, command_calls, endpoint, machines, delivery, _server: server }
     }
 
     /// The endpoint, for those who look behind the product.
@@ -228,4 +218,3 @@ fn settings(machines: &StateMachines) -> String {
         machines.master, machines.sequential, machines.parallel,
     )
 }
-

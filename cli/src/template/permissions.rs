@@ -94,6 +94,8 @@ fn actions_of(resource: &str) -> Vec<String> {
     let integration = integration.strip_prefix("aws-sdk:").unwrap_or(integration);
     let (service, action) = integration.split_once(':').unwrap();
     let action = action.split('.').next().unwrap();
+    // The SDK's name of Step Functions is not the one in policies.
+    let service = if service == "sfn" { "states" } else { service };
     vec![format!("{service}:{}{}", action[..1].to_ascii_uppercase(), &action[1..])]
 }
 

@@ -37,20 +37,7 @@ pub fn secret() -> String {
 /// The document that hands job requests to the agent, as it is deployed.
 pub fn document() -> String {
     let path = project().join("deploy/run-script.ssm.json");
-    // Until there is one: the least that it may be.
-    std::fs::read_to_string(&path).unwrap_or_else(|_| {
-        json!({
-            "schemaVersion": "2.2",
-            "description": "Hand one job request to the rsqlflow agent on this host.",
-            "parameters": {"request": {"type": "String"}},
-            "mainSteps": [{
-                "action": "aws:runShellScript",
-                "name": "submit",
-                "inputs": {"runCommand": ["RSQLFLOW_REQUEST='{{ request }}' exec rsqlflow-agent submit"]}
-            }]
-        })
-        .to_string()
-    })
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Makes everything on a fresh endpoint.

@@ -90,7 +90,8 @@ mod tests {
     fn every_protocol_names_its_action() {
         let signed = |service: &str, target: Option<&str>| {
             let mut headers = HeaderMap::new();
-            let credential = format!("AWS4-HMAC-SHA256 Credential=K/20261121/us-east-1/{service}/aws4_request, ...");
+            let credential =
+                format!("AWS4-HMAC-SHA256 Credential=K/20261121/us-east-1/{service}/aws4_request, ...");
             headers.insert("authorization", credential.parse().unwrap());
             if let Some(target) = target {
                 headers.insert("x-amz-target", target.parse().unwrap());

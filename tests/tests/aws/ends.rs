@@ -13,7 +13,9 @@ fn workflow(id: &str, script: &Value) -> Value {
 pub(crate) fn exit_21_is_told_everywhere(world: &mut World<'_>) {
     let ran = world.site.path("ran");
     world.site.script("ok.sh", &format!("#!/bin/sh\necho $JOB_NAME >> {}\n", ran.display()));
-    world.site.script("bad.sh", "#!/bin/sh\necho start\necho 'relation \"nowhere\" does not exist' >&2\nexit 21\n");
+    world
+        .site
+        .script("bad.sh", "#!/bin/sh\necho start\necho 'relation \"nowhere\" does not exist' >&2\nexit 21\n");
     for kind in ["sequential", "parallel"] {
         let id = format!("f-{kind}");
         world.put(&json!({"workflow_id": kind, "workflow_stages": [

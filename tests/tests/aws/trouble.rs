@@ -67,7 +67,10 @@ fn signal(pid: u32, signal: Signal) {
 }
 
 pub(crate) fn an_agent_killed_in_a_job_tells_its_end(world: &mut World<'_>) {
-    world.site.script("wait.sh", "#!/bin/sh\necho before\ntouch started\nuntil [ -e go ]; do sleep 0.05; done\necho after\nexit 9\n");
+    world.site.script(
+        "wait.sh",
+        "#!/bin/sh\necho before\ntouch started\nuntil [ -e go ]; do sleep 0.05; done\necho after\nexit 9\n",
+    );
     world.put(&parallel("killed", &json!(["wait.sh"])));
     world.rsqlflow(&["run", "killed", "--id", "a-1"]).expect(0);
     wait_for("the script to start", || world.site.path("scripts/started").exists().then_some(()));
