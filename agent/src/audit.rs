@@ -17,8 +17,9 @@ use crate::outcome::Outcome;
 /// A job that ends sooner gets no `running` record of its own.
 const RUNNING_AFTER: Duration = Duration::from_millis(100);
 
-/// Longest `error_message`; the rest of the item is small and attempts are few.
-const MESSAGE_MAX: usize = 8 * 1024;
+/// Longest `error_message`: what a job printed last, and how it ended, which stands after it. The rest of the item is
+/// small and attempts are few.
+const MESSAGE_MAX: usize = crate::message::MESSAGE_MAX + 1024;
 
 /// Writes what `records` holds until the final record is written.
 pub(crate) async fn keep(
@@ -38,13 +39,20 @@ pub(crate) async fn keep(
         let written = loop {
             let Some(record) = records.borrow_and_update().clone() else { return };
             match write(&client, &table, &record).await {
-                Ok(()) => break record,
+                Ok(()) => {
+                    if backoff.has_paused() {
+                        tracing::info!(job_name = record.job_name, "the audit record is written");
+                    }
+                    break record;
+                }
                 Err(error) => {
-                    tracing::warn!(
-                        job_name = record.job_name,
-                        error,
-                        "the audit record could not be written; trying again"
-                    );
+                    if backoff.worth_telling() {
+                        tracing::warn!(
+                            job_name = record.job_name,
+                            error,
+                            "the audit record could not be written; trying again"
+                        );
+                    }
                     // A newer record is written sooner.
                     tokio::select! { () = backoff.pause() => {}, _ = records.changed() => {} }
                 }

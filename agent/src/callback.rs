@@ -8,7 +8,7 @@ use rsqlflow_config::job::{JobError, JobFailure, JobRequest, JobSuccess};
 use rsqlflow_config::names;
 use tokio::sync::watch;
 
-use crate::classify::{Answer, Backoff, classify};
+use crate::classify::{Answer, Backoff, Telling, classify};
 use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::salvage::Addressee;
@@ -59,6 +59,7 @@ pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, 
     let mut heard_at = tokio::time::Instant::now();
     let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut telling = Telling::default();
     loop {
         timer.tick().await;
         let mut backoff = Backoff::up_to(BEAT_BACKOFF_MAX.min(every));
@@ -68,12 +69,17 @@ pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, 
             let error = match tokio::time::timeout(every, beat).await {
                 Ok(Ok(_)) => {
                     told.hear.send_replace(true);
+                    if telling.works() {
+                        tracing::info!("heartbeats are taken again");
+                    }
                     heard_at = tokio::time::Instant::now();
                     break;
                 }
                 Ok(Err(error)) => error,
                 Err(_) => {
-                    tracing::warn!("a heartbeat was not answered in time; trying again");
+                    if telling.failed() {
+                        tracing::warn!("a heartbeat was not answered in time; trying again");
+                    }
                     continue;
                 }
             };
@@ -81,7 +87,9 @@ pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, 
                 // So answers the service of another account or region as well, and settings are corrected; once the
                 // task has timed out there is nothing to wait for.
                 Answer::Gone if error.code() == Some("InvalidToken") && heard_at.elapsed() < patience => {
-                    tracing::warn!(error = why(&error), "a heartbeat was refused; trying again");
+                    if telling.failed() {
+                        tracing::warn!(error = why(&error), "a heartbeat was refused; trying again");
+                    }
                     backoff.pause().await;
                 }
                 Answer::Gone => {
@@ -91,11 +99,15 @@ pub(crate) async fn heartbeat(client: aws_sdk_sfn::Client, request: JobRequest, 
                     return;
                 }
                 Answer::Refused => {
-                    tracing::warn!(error = why(&error), "Step Functions refused a heartbeat");
+                    if telling.failed() {
+                        tracing::warn!(error = why(&error), "Step Functions refused a heartbeat");
+                    }
                     break;
                 }
                 _ => {
-                    tracing::warn!(error = why(&error), "a heartbeat failed; trying again");
+                    if telling.failed() {
+                        tracing::warn!(error = why(&error), "a heartbeat failed; trying again");
+                    }
                     backoff.pause().await;
                 }
             }
@@ -137,7 +149,12 @@ pub(crate) async fn report(
             }
         };
         match answer {
-            Ok(()) => return "accepted",
+            Ok(()) => {
+                if backoff.has_paused() {
+                    tracing::info!("the outcome is reported");
+                }
+                return "accepted";
+            }
             Err((Answer::Gone, error)) => {
                 tracing::info!(
                     error,
@@ -150,7 +167,9 @@ pub(crate) async fn report(
                 return "refused";
             }
             Err((_, error)) => {
-                tracing::warn!(error, "the outcome could not be reported; trying again");
+                if backoff.worth_telling() {
+                    tracing::warn!(error, "the outcome could not be reported; trying again");
+                }
                 backoff.pause().await;
             }
         }

@@ -3,7 +3,7 @@
 //! Everything that is not known to be final passes, access errors included: an operator corrects a policy, a table is
 //! created late, credentials are renewed, and what waits in the outbox then goes out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
@@ -83,6 +83,35 @@ impl Backoff {
     }
 }
 
+/// Which failures of something that is tried for ever are worth a line in the agent's log: the first, and then one in
+/// some minutes. An outage must not drown what else is said.
+#[derive(Debug, Default)]
+pub(crate) struct Telling {
+    told: Option<Instant>,
+}
+
+impl Telling {
+    const EVERY: Duration = Duration::from_secs(5 * 60);
+
+    /// It failed: whether to tell.
+    pub(crate) fn failed(&mut self) -> bool {
+        self.failed_at(Instant::now())
+    }
+
+    fn failed_at(&mut self, now: Instant) -> bool {
+        let tell = self.told.is_none_or(|told| now.duration_since(told) >= Self::EVERY);
+        if tell {
+            self.told = Some(now);
+        }
+        tell
+    }
+
+    /// It worked: whether to tell that it does again.
+    pub(crate) fn works(&mut self) -> bool {
+        self.told.take().is_some()
+    }
+}
+
 /// A number from 0 to 1; the standard library's hash seeds are random enough for jitter.
 fn chance() -> f64 {
     use std::hash::{BuildHasher, Hasher};
@@ -104,6 +133,16 @@ mod tests {
         assert_eq!(of("SomethingNew"), Answer::Passing);
         assert_eq!(classify(&ErrorMetadata::builder().build()), Answer::Passing);
         assert_eq!(of("ValidationException"), Answer::Refused);
+    }
+
+    #[test]
+    fn an_outage_is_told_now_and_then() {
+        let mut telling = Telling::default();
+        assert!(!telling.works());
+        let began = Instant::now();
+        let told = (0..3600).filter(|second| telling.failed_at(began + Duration::from_secs(*second))).count();
+        assert_eq!(told, 12, "in an hour");
+        assert!(telling.works() && !telling.works() && telling.failed());
     }
 
     #[test]

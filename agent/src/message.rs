@@ -18,7 +18,7 @@ const LAST_LINES: usize = 5;
 
 /// Longest message, in bytes. The callback's cause may have 32,768 characters and holds more than the message.
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>
-const MESSAGE_MAX: usize = 8 * 1024;
+pub(crate) const MESSAGE_MAX: usize = 8 * 1024;
 
 /// The message for an attempt that ended with `how`, for instance `exit code 21`.
 pub(crate) fn of_failure(log: &Path, how: &str, redactor: &Redactor) -> String {

@@ -70,6 +70,9 @@ pub struct Snapshot<'a> {
 /// The states that jobs are in; what a newer dispatcher calls otherwise counts as `other`.
 const STATES: [&str; 5] = ["queued", "running", "waiting", "reporting", "other"];
 
+/// Why a job request is not taken. A series that begins with its first refusal would hide that one from `increase()`.
+const REFUSALS: [&str; 5] = ["invalid", "drained", "disk_full", "stopping", "journal"];
+
 /// How Step Functions may answer a callback.
 const ANSWERS: [&str; 3] = ["accepted", "gone", "refused"];
 
@@ -137,7 +140,7 @@ impl Default for Metrics {
         let statuses =
             [Status::Completed, Status::Failed, Status::TimedOut, Status::Cancelled].map(Status::as_str);
         let services = Service::ALL.map(Service::as_str);
-        let refused = family("jobs_refused", "Job requests not taken, by why", "reason", &[]);
+        let refused = family("jobs_refused", "Job requests not taken, by why", "reason", &REFUSALS);
         let ended = family("jobs_ended", "Jobs with an outcome, by status", "status", &statuses);
         let processes = family("processes_ended", "Scripts ended, by what ended them", "reason", &[]);
         let callbacks =
