@@ -81,6 +81,8 @@ pub struct Agent {
     context: Arc<Context>,
     journal: Journal,
     watched_at: Option<SocketAddr>,
+    /// The file that it listens at.
+    socket_file: Option<(u64, u64)>,
     tasks: JoinSet<()>,
     /// Held for as long as the agent lives.
     _lock: File,
@@ -118,6 +120,7 @@ impl Agent {
         let socket = config.socket_path();
         let listener = socket::listen(&socket).map_err(at(&socket))?;
         let socket = socket.canonicalize().map_err(at(&socket))?;
+        let socket_file = socket::identity(&socket);
         let metrics = Arc::new(Metrics::default());
         let clients = clients.single_attempts(&metrics);
         let (handle, mailbox) = dispatcher::channel(journal.clone());
@@ -151,7 +154,7 @@ impl Agent {
             tasks.spawn(http::serve(pages, Arc::clone(&context), journal.clone()));
         }
         tasks.spawn(socket::serve(listener, Arc::clone(&context)));
-        Ok(Self { context, journal, watched_at, tasks, _lock: lock })
+        Ok(Self { context, journal, watched_at, socket_file, tasks, _lock: lock })
     }
 
     /// Takes a job: `word` is the encoded [`rsqlflow_config::job::JobRequest`]. Answers once the job is on disk.
@@ -212,8 +215,10 @@ impl Agent {
         if let Err(error) = self.journal.settle().await {
             tracing::warn!(%error, "the journal could not be written to its end");
         }
-        // It leads nowhere now; the next start would remove it too.
-        let _ = std::fs::remove_file(&self.context.socket);
+        // It leads nowhere now; the next start would remove it too. Another's leads to that one.
+        if socket::identity(&self.context.socket) == self.socket_file {
+            let _ = std::fs::remove_file(&self.context.socket);
+        }
     }
 
     fn handle(&self) -> &Handle {

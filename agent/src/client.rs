@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::protocol::{Reply, Request};
 
-/// The agent answers at once, or after asking AWS.
+/// Who asks the agent for something that it asks AWS for, or has to write to disk, waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What it knows by itself it answers at once.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a job request waits for an agent that is not there: longer than a restart takes, and shorter than any
 /// limit on the command that brought it (the document's step has an hour, its delivery at least thirty seconds).
@@ -36,6 +39,12 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the agent did not answer")]
     Broken(#[source] io::Error),
+    /// It has the question and says nothing.
+    #[error("the agent does not answer within {} s", .patience.as_secs())]
+    Silent {
+        /// How long it was given.
+        patience: Duration,
+    },
     /// Another version's answer.
     #[error("the agent's answer is not one that this version knows")]
     Unknown,
@@ -49,7 +58,7 @@ impl ClientError {
         match self {
             Self::Connect { source, .. } => matches!(source.kind(), NotFound | ConnectionRefused),
             Self::Broken(source) => matches!(source.kind(), BrokenPipe | ConnectionReset | UnexpectedEof),
-            Self::Unknown => false,
+            Self::Silent { .. } | Self::Unknown => false,
         }
     }
 }
@@ -65,12 +74,22 @@ pub fn submit(
     ssm_command_id: Option<String>,
     patience: Duration,
 ) -> Result<Reply, ClientError> {
-    let request = Request::Submit { request: request.to_owned(), ssm_command_id };
-    let deadline = Instant::now() + patience;
+    ask_patiently(socket, &Request::Submit { request: request.to_owned(), ssm_command_id }, patience)
+}
+
+/// As [`ask`], and tries again for up to `patience` where nobody listens or the connection breaks.
+///
+/// # Errors
+/// [`ClientError`], the last one met; a refusal is an answer.
+pub fn ask_patiently(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+    // One beyond what can be counted never comes.
+    let deadline = Instant::now().checked_add(patience);
     let (mut pause, longest) = PAUSES;
     loop {
-        match ask(socket, &request) {
-            Err(error) if error.passes() && Instant::now() + pause <= deadline => {
+        match ask(socket, request) {
+            Err(error)
+                if error.passes() && deadline.is_none_or(|deadline| Instant::now() + pause <= deadline) =>
+            {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(longest);
             }
@@ -84,6 +103,16 @@ pub fn submit(
 /// # Errors
 /// [`ClientError`], when there is no answer; a refusal is an answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
+    let patience = match request {
+        Request::Submit { .. } | Request::Credentials { .. } => PATIENCE,
+        Request::Jobs {} | Request::Kill { .. } | Request::Drain { .. } | Request::Status {} => {
+            OPERATOR_PATIENCE
+        }
+    };
+    ask_within(socket, request, patience)
+}
+
+fn ask_within(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
     let connect = || {
         let (short, _directory) = crate::socket::short_path(socket)?;
         UnixStream::connect(short)
@@ -91,8 +120,8 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
     let mut stream =
         connect().map_err(|source| ClientError::Connect { socket: socket.to_owned(), source })?;
     let mut exchange = || {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         let mut text = serde_json::to_string(request)?;
         text.push('\n');
         // One who may not ask is told before the request is read, which then finds nobody.
@@ -104,7 +133,10 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
         }
         written.and(read).map(|_| line)
     };
-    let line = exchange().map_err(ClientError::Broken)?;
+    let line = exchange().map_err(|error: io::Error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent { patience },
+        _ => ClientError::Broken(error),
+    })?;
     if line.is_empty() {
         return Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into()));
     }
@@ -155,8 +187,23 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_agent_is_called_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent.sock");
+        // Connected to, as that is the system's own doing, and never accepted.
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let error = ask_within(&socket, &Request::Jobs {}, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, ClientError::Silent { .. }), "{error:?}");
+    }
+
+    #[test]
     fn patience_ends() {
         let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("no-socket");
+        std::fs::write(&file, "").unwrap();
+        // As long as there are numbers, and no reason to use it.
+        let other = ask_patiently(&file.join("x"), &Request::Jobs {}, Duration::MAX);
+        assert!(matches!(other, Err(ClientError::Connect { .. })), "{other:?}");
         let missing = submit(&dir.path().join("agent.sock"), "word", None, Duration::from_millis(50));
         assert!(matches!(missing, Err(ClientError::Connect { .. })), "is refused in the end");
     }

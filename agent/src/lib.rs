@@ -59,6 +59,7 @@ mod socket;
 pub use agent::{Agent, Scripts, StartError, Stats};
 pub use config::{AgentConfig, Clients};
 pub use dispatcher::{KillError, SubmitError};
+pub use journal::VERSION as JOURNAL_VERSION;
 pub use notify::Notify;
 pub use protocol::{Accepted, JobInfo};
 pub use script::{Trusted, script_problem, scripts_dir_problem};

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Command::Credentials { secret_id } => submit::credentials(&cli, secret_id),
         Command::Jobs { json } => jobs::jobs(&cli, *json),
         Command::Kill { jobs, yes } => kill::kill(&cli, jobs, *yes),
-        Command::Drain { wait } => drain::drain(&cli, *wait),
+        Command::Drain { wait, timeout } => drain::drain(&cli, *wait, timeout.map(Duration::from_secs)),
         Command::Undrain => drain::undrain(&cli),
         Command::Doctor { json } => doctor::doctor(&cli, *json),
         Command::Completions { shell } => command::completions(*shell),

@@ -38,7 +38,7 @@ pub enum Request {
 }
 
 /// What the agent answers.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// The job is on disk and will run, or did.

@@ -46,16 +46,26 @@ pub(crate) fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     Ok((short, Some(directory)))
 }
 
-/// Listens. The caller owns the data directory, so a file that is there is what a dead agent left.
+/// Listens. A file that nobody answers at is what a dead agent left; one where somebody does belongs to an agent with
+/// another data directory.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    let (short, _directory) = short_path(path)?;
+    if std::os::unix::net::UnixStream::connect(&short).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent listens there"));
+    }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let (short, _directory) = short_path(path)?;
     let listener = UnixListener::bind(short)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
+}
+
+/// Which file it is.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
 /// Serves clients until it is aborted.
@@ -114,7 +124,7 @@ async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
 }
 
 /// `None` where the connection ends without an answer: whoever brings a job to an agent that is about to end brings it
-/// again, to the next one.
+/// again, to the next one, and who asks how it is asks that one.
 async fn answer(line: &str, context: &Context) -> Option<Reply> {
     let Ok(request) = serde_json::from_str(line) else {
         return Some(refused("this is not a request that this version of the agent knows"));
@@ -151,10 +161,10 @@ async fn answer(line: &str, context: &Context) -> Option<Reply> {
             Err(error) => refused(&sources(&error)),
         },
         Request::Drain { drained } => match context.dispatcher.drain(drained).await {
-            Ok(()) => status(context).await,
+            Ok(()) => status(context).await?,
             Err(error) => refused(&format!("the host cannot be drained or undrained: {error}")),
         },
-        Request::Status {} => status(context).await,
+        Request::Status {} => status(context).await?,
     })
 }
 
@@ -170,11 +180,9 @@ async fn note_handed_out(context: &Context, jobs: &[String], version: String) {
     }
 }
 
-async fn status(context: &Context) -> Reply {
-    let Some(overview) = context.dispatcher.overview().await else {
-        return refused("the agent is stopping");
-    };
-    Reply::Status(AgentStatus {
+async fn status(context: &Context) -> Option<Reply> {
+    let overview = context.dispatcher.overview().await?;
+    Some(Reply::Status(AgentStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         since: context.metrics.since().into(),
@@ -186,7 +194,7 @@ async fn status(context: &Context) -> Reply {
         free_bytes: overview.free_bytes,
         min_free_bytes: context.config.min_free_bytes,
         cgroup: context.cgroup.as_ref().map(|path| path.display().to_string()),
-    })
+    }))
 }
 
 fn refused(message: &str) -> Reply {

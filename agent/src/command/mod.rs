@@ -32,8 +32,9 @@ pub(crate) struct Cli {
     /// Directory of the journal, job logs and socket.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The agent's socket; agent.sock in the data directory unless told.
-    #[arg(long, global = true, value_name = "PATH", env = "RSQLFLOW_AGENT_SOCKET")]
+    /// The agent's socket; else what RSQLFLOW_AGENT_SOCKET says where no data directory is named, else agent.sock in the
+    /// data directory.
+    #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 }
 
@@ -69,10 +70,22 @@ Examples:
   rsqlflow-agent kill 3fa2                       the only job whose id begins so
   rsqlflow-agent kill --yes 3fa2 91bc            both, without being asked";
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  rsqlflow-agent serve                                   as the systemd unit does
+  eval \"$(rsqlflow env)\"; rsqlflow-agent serve --data-dir .rsqlflow/agent2   beside `rsqlflow up`";
+
 const DRAIN_EXAMPLES: &str = "\
 Examples:
   rsqlflow-agent drain --wait && systemctl reboot
-  rsqlflow-agent undrain";
+  rsqlflow-agent drain --wait --timeout 3600 || rsqlflow-agent jobs
+  rsqlflow-agent undrain
+
+With --wait it outlives a restart or an upgrade of the agent.";
+
+const UNDRAIN_EXAMPLES: &str = "\
+Example:
+  rsqlflow-agent undrain && rsqlflow-agent doctor";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
@@ -86,6 +99,8 @@ const COMPLETIONS_EXAMPLES: &str = "\
 Example:
   rsqlflow-agent completions bash > /etc/bash_completion.d/rsqlflow-agent";
 
+const SOCKET_VARIABLE: &str = "RSQLFLOW_AGENT_SOCKET";
+
 /// The settings of the agent that runs as a service, as the packages install it.
 const SERVICE_SETTINGS: &str = "/etc/rsqlflow/rsqlflow.toml";
 
@@ -95,6 +110,7 @@ const DEFAULT_DATA_DIR: &str = "/var/lib/rsqlflow-agent";
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the agent until it is told to stop (TERM or Ctrl-C).
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve,
     /// Hand a job request to the agent. The request is read from standard input, or from the environment variable
     /// RSQLFLOW_REQUEST: it holds a secret and must not be an argument.
@@ -140,8 +156,12 @@ pub(crate) enum Command {
         /// Return once the last job is done and reported.
         #[arg(long)]
         wait: bool,
+        /// Give up waiting after so many seconds; the host stays drained.
+        #[arg(long, value_name = "SECONDS", requires = "wait")]
+        timeout: Option<u64>,
     },
     /// Take jobs again after `drain`.
+    #[command(after_help = UNDRAIN_EXAMPLES)]
     Undrain,
     /// Look at everything that jobs on this host need, and tell what to do where something is wrong.
     #[command(after_help = DOCTOR_EXAMPLES)]
@@ -210,9 +230,16 @@ pub(crate) fn data_dir(cli: &Cli, settings: &Settings) -> PathBuf {
     if told.as_os_str().is_empty() { PathBuf::from(DEFAULT_DATA_DIR) } else { told }
 }
 
+/// The socket that was named. Scripts have their agent's in their environment; who names a data directory means another.
+pub(crate) fn named_socket(cli: &Cli) -> Option<PathBuf> {
+    let of_environment =
+        || std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    cli.socket.clone().or_else(|| if cli.data_dir.is_some() { None } else { of_environment() })
+}
+
 fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
-    if let Some(socket) = &cli.socket {
-        return Ok(socket.clone());
+    if let Some(socket) = named_socket(cli) {
+        return Ok(socket);
     }
     let data_dir = match &cli.data_dir {
         Some(data_dir) => data_dir.clone(),
@@ -246,6 +273,7 @@ fn remedy(error: &ClientError) -> &'static str {
         }
         ClientError::Connect { socket, .. } if socket.starts_with(DEFAULT_DATA_DIR) => NOT_RUNNING,
         ClientError::Connect { .. } => "is it running? rsqlflow up, or rsqlflow-agent serve, starts one",
+        ClientError::Silent { .. } => "systemctl restart rsqlflow-agent; scripts that run go on",
         ClientError::Broken(_) => "systemctl status rsqlflow-agent says how it is",
         ClientError::Unknown => "systemctl restart rsqlflow-agent, so that the installed version runs",
     }

@@ -7,7 +7,7 @@ use rsqlflow_agent::{Agent, AgentConfig, Clients, Notify, Scripts};
 use rsqlflow_config::settings::{Backend, Settings};
 
 use super::log::log_to_stderr;
-use super::{Cli, Failure, data_dir, load_settings};
+use super::{Cli, Failure, data_dir, load_settings, named_socket};
 
 pub(crate) fn serve(cli: &Cli) -> Result<(), Failure> {
     let settings = load_settings(cli)?;
@@ -21,7 +21,7 @@ pub(crate) fn serve(cli: &Cli) -> Result<(), Failure> {
     // What scripts write is for their user and group.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
     let mut config = AgentConfig::from_settings(&settings, data_dir(cli, &settings));
-    config.socket.clone_from(&cli.socket);
+    config.socket = named_socket(cli);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

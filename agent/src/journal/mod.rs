@@ -52,7 +52,7 @@ create table if not exists attempts (
 ";
 
 /// Version of the schema. A journal of an earlier one does not exist; one of a later is not touched.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// How the names begin of journals that were moved aside.
 pub(crate) const ASIDE: &str = "journal.db.corrupt-";

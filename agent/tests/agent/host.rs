@@ -160,6 +160,18 @@ async fn a_request_that_comes_late_is_asked_about_before_it_runs() {
 }
 
 #[tokio::test]
+async fn a_socket_has_one_agent() {
+    let world = World::new().await;
+    let mut other = world.config.clone();
+    other.data_dir = world.dir.path().join("other");
+    other.socket = Some(world.agent().socket().to_owned());
+    let error = rsqlflow_agent::Agent::start(other, &world.aws.clients()).await.unwrap_err();
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(why, "another agent listens there", "{error}");
+    assert!(matches!(ask(&world, Request::Jobs {}).await, Reply::Jobs(_)));
+}
+
+#[tokio::test]
 async fn logs_of_settled_jobs_make_room_for_newer_ones() {
     let mut world = World::stopped();
     world.config.log_retention_bytes = 1500;

@@ -1,6 +1,10 @@
 //! What operators type, against a daemon of its own.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Output;
+
+use rsqlflow_agent::protocol::Reply;
 
 use crate::binary::{agent, jobs, serve, submit};
 use crate::world::{World, is_alive, pids, until};
@@ -71,6 +75,65 @@ async fn a_drained_host_stays_so_until_it_is_undrained() {
     assert!(submit(&world, &word).status.success());
     daemon.kill().unwrap();
     daemon.wait().unwrap();
+}
+
+#[tokio::test]
+async fn who_names_an_agent_means_that_one() {
+    let world = World::stopped();
+    let mut daemon = serve(&world).await;
+    world.script("quick.sh", "exit 0");
+    // As within a script of another agent, and with all the patience that there is.
+    let mut submit = agent(&world.config.data_dir);
+    submit.args(["submit", "--patience", "18446744073709551615"]);
+    submit
+        .env("RSQLFLOW_AGENT_SOCKET", "/nonexistent")
+        .env("RSQLFLOW_REQUEST", world.request("quick.sh").encode());
+    let submitted = submit.output().unwrap();
+    assert!(submitted.status.success(), "{submitted:?}");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+/// Answers one request at a socket.
+fn answer(listener: &UnixListener, reply: &Reply) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).unwrap();
+    stream.write_all(format!("{}\n", serde_json::to_string(reply).unwrap()).as_bytes()).unwrap();
+    line
+}
+
+#[tokio::test]
+async fn who_waits_for_a_drained_host_waits_through_a_restart_of_its_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("agent.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let drain = agent(dir.path()).args(["drain", "--wait"]).spawn().unwrap();
+    let status = |drained: bool| {
+        let status = serde_json::json!({
+            "version": "0", "pid": 1, "since": "", "drained": drained, "running": 1, "queued": 0, "reporting": 0,
+            "max_running_jobs": 0, "free_bytes": 0, "min_free_bytes": 0, "cgroup": null,
+        });
+        Reply::Status(serde_json::from_value(status).unwrap())
+    };
+    let jobs = |json: serde_json::Value| Reply::Jobs(serde_json::from_value(json).unwrap());
+    let running = serde_json::json!([{
+        "job_id": "1", "workflow_execution_id": "nightly-1", "job_name": "load", "accepted_at": "", "attempt": 1,
+        "pid": null, "state": "running",
+    }]);
+    assert!(answer(&listener, &status(true)).contains("drain"));
+    assert!(answer(&listener, &jobs(running)).contains("jobs"));
+    answer(&listener, &status(true));
+    // It asks again, and then nobody is there for a while.
+    drop(listener.accept().unwrap());
+    drop(listener);
+    std::fs::remove_file(&socket).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    answer(&listener, &jobs(serde_json::json!([])));
+    let output = drain.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output.stdout).ends_with("every job is done and reported\n"), "{output:?}");
+    assert_eq!(text(&output.stderr), "waiting for nightly-1/load (running)\n");
 }
 
 /// Everything that is another on another machine or in another second, replaced.

@@ -34,7 +34,9 @@ impl Intercept for Dates {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date");
+        let headers = context.response().headers();
+        // A proxy's own answer has a date as well.
+        let date = headers.get("date").filter(|_| headers.get("x-amzn-requestid").is_some());
         if let Some(date) = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok())
             && let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH)
             && let Ok(now) = i64::try_from(now.as_secs())

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use rsqlflow_agent::JOURNAL_VERSION;
+
 use super::Check;
 
 const MIB: u64 = 1024 * 1024;
@@ -48,6 +50,10 @@ fn disk(path: &Path, min_free: u64) -> Check {
         return Check::warn(NAME, "how full it is cannot be told", "df shows it");
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        let hint = "mount it writable; after a fault of the disk the kernel does that: see dmesg";
+        return Check::fail(NAME, "is mounted read-only: nothing can be written", hint);
+    }
     judge_disk(free, disk.f_files > 0 && disk.f_favail == 0, min_free)
 }
 
@@ -113,8 +119,24 @@ pub(super) fn journal(data_dir: &Path) -> Check {
             format!("{} is damaged: {problem}", path.display()),
             "restart the agent: it moves the file aside and takes running scripts up from their own files",
         ),
+        Ok((version, ..)) if version > i64::from(JOURNAL_VERSION) => Check::fail(
+            NAME,
+            format!(
+                "{} was written by a newer agent (version {version}, this one knows {JOURNAL_VERSION})",
+                path.display()
+            ),
+            "install that version of the agent again: this one does not start with it",
+        ),
         Ok((version, unsettled, _)) if data.mode() & 0o077 == 0 => {
-            Check::ok(NAME, format!("version {version}, {unsettled} jobs not settled"))
+            let message = format!("version {version}, {unsettled} jobs not settled");
+            match aside(data_dir) {
+                None => Check::ok(NAME, message),
+                Some(name) => Check::warn(
+                    NAME,
+                    format!("{message}; a damaged one was moved aside as {name}"),
+                    "it holds task tokens: remove it once nobody needs it (it goes after agent.log_retention_days)",
+                ),
+            }
         }
         Ok(_) => Check::fail(
             NAME,
@@ -127,6 +149,13 @@ pub(super) fn journal(data_dir: &Path) -> Check {
             "run this as the agent's user; a journal that is damaged is moved aside when the agent starts",
         ),
     }
+}
+
+/// A journal that was moved aside.
+fn aside(data_dir: &Path) -> Option<String> {
+    let names =
+        std::fs::read_dir(data_dir).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with("journal.db.corrupt-")).min()
 }
 
 /// Its version, how many jobs are not settled, and what SQLite finds wrong. Reading must leave nothing behind: where no
@@ -173,14 +202,26 @@ mod tests {
         let made = Connection::open(&path).unwrap();
         made.pragma_update(None, "journal_mode", "WAL").unwrap();
         made.execute_batch(
-            "create table jobs (settled_at text); insert into jobs values (null); pragma user_version = 3",
+            "create table jobs (settled_at text); insert into jobs values (null); pragma user_version = 1",
         )
         .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(journal(dir.path()).message, "version 3, 1 jobs not settled", "while it is open");
+        assert_eq!(journal(dir.path()).message, "version 1, 1 jobs not settled", "while it is open");
         drop(made);
-        assert_eq!(journal(dir.path()).message, "version 3, 1 jobs not settled", "while it is not");
+        assert_eq!(journal(dir.path()).message, "version 1, 1 jobs not settled", "while it is not");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        let corrupt = dir.path().join("journal.db.corrupt-20261121T030000000");
+        std::fs::write(&corrupt, "").unwrap();
+        assert!(
+            journal(dir.path()).message.ends_with("moved aside as journal.db.corrupt-20261121T030000000")
+        );
+        std::fs::remove_file(corrupt).unwrap();
+        let newer = Connection::open(&path).unwrap();
+        newer.execute_batch("pragma user_version = 99").unwrap();
+        let told = journal(dir.path());
+        assert!(told.level == Level::Fail && told.message.contains("newer agent (version 99"), "{told:?}");
+        newer.execute_batch("pragma user_version = 1").unwrap();
+        drop(newer);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(journal(dir.path()).message.contains("open to others"));
         std::fs::write(&path, "nonsense".repeat(1000)).unwrap();

@@ -1,8 +1,8 @@
 //! `doctor`: everything that jobs on this host need, each in one line, and what to do where something is wrong.
 //!
 //! It looks from where it is started: as the user and with the environment of whoever types it, which it says where
-//! that is not the agent's. It changes nothing and takes ten seconds at most, since all that can hang has a limit and
-//! the checks run side by side.
+//! that is not the agent's. It changes nothing. What can hang has a limit: it takes ten seconds at most, and besides what
+//! reading the journal and some thousands of scripts takes.
 
 mod aws;
 mod clock;
@@ -16,16 +16,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rsqlflow_agent::AgentConfig;
-use rsqlflow_config::settings::Settings;
+use rsqlflow_config::settings::{Backend, Settings};
 use serde::Serialize;
 
-use super::{Cli, DEFAULT_DATA_DIR, Failure, data_dir, print, read_settings, settings_remedy};
+use super::{Cli, DEFAULT_DATA_DIR, Failure, data_dir, named_socket, print, read_settings, settings_remedy};
+
+/// The host of the settings' defaults.
+const LOCAL_HOST: &str = "i-rsqlflow";
 
 /// Longest wait for what is on this host.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How it stands with something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
     /// As it should be.
@@ -80,7 +83,7 @@ pub(crate) fn doctor(cli: &Cli, json: bool) -> Result<(), Failure> {
     let checks = match read_settings(cli) {
         Ok(settings) => {
             let mut config = AgentConfig::from_settings(&settings, data_dir(cli, &settings));
-            config.socket.clone_from(&cli.socket);
+            config.socket = named_socket(cli);
             let endpoint = std::env::var("AWS_ENDPOINT_URL").ok().filter(|told| !told.is_empty());
             examine(Site { settings, config, endpoint })?
         }
@@ -142,7 +145,12 @@ fn settings(site: &Site) -> Check {
     let region = if settings.region.is_empty() { "the environment's" } else { &settings.region };
     let at = site.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
     let backend = format!("{:?}", settings.backend).to_lowercase();
-    Check::ok("settings", format!("backend {backend}{at}, region {region}, host {}", settings.host))
+    let message = format!("backend {backend}{at}, region {region}, host {}", settings.host);
+    if settings.backend == Backend::Aws && settings.host == LOCAL_HOST {
+        let hint = "set host to this instance's id: audit records and the workflows' hosts go by it";
+        return Check::warn("settings", format!("{message}, which is the embedded default's"), hint);
+    }
+    Check::ok("settings", message)
 }
 
 /// Variables that the unit gives the agent and nobody else.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sfn::config::http::HttpResponse;
 use aws_sdk_sfn::config::retry::RetryConfig;
 use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
 
@@ -43,6 +44,8 @@ pub(super) struct Asked<'a> {
 struct Refusal {
     code: Option<String>,
     message: String,
+    /// The HTTP status, where something answered.
+    status: Option<u16>,
 }
 
 /// Asks all of them at once.
@@ -81,7 +84,13 @@ pub(super) async fn ask(asked: &Asked<'_>) -> Vec<Check> {
         .log_stream_name(NOBODY)
         .set_log_events(event.ok().map(|event| vec![event]))
         .send();
-    let logs = asked.time(LOGS, put, |answer| log_group(group, answer.map(|_| ())));
+    let put = asked.time(LOGS, put, |answer| log_group(group, answer.map(|_| ())));
+    let get = logs.get_log_events().log_group_name(group).log_stream_name(NOBODY).limit(1).send();
+    let get = asked.time(LOGS, get, |answer| log_reading(answer.map(|_| ())));
+    let logs = async {
+        let (put, get) = tokio::join!(put, get);
+        if get.level > put.level { get } else { put }
+    };
     let secret_id = &settings.secret_id;
     let secrets = client!(aws_sdk_secretsmanager);
     let get = secrets.get_secret_value().secret_id(secret_id).send();
@@ -100,15 +109,14 @@ pub(super) async fn ask(asked: &Asked<'_>) -> Vec<Check> {
 
 impl Asked<'_> {
     /// Waits for an answer and has it judged; what any service may say is judged here.
-    async fn time<T, E, R>(
+    async fn time<T, E>(
         &self,
         service: &'static str,
-        call: impl Future<Output = Result<T, SdkError<E, R>>>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         judge: impl FnOnce(Result<T, Refusal>) -> Result<Check, Refusal>,
     ) -> Check
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
         let began = Instant::now();
         let answer = tokio::time::timeout(self.patience, call).await;
@@ -117,6 +125,7 @@ impl Asked<'_> {
             Ok(answer) => {
                 let answer = answer.map_err(|error| Refusal {
                     code: error.code().map(str::to_owned),
+                    status: error.raw_response().map(|answer| answer.status().as_u16()),
                     message: match error.message() {
                         Some(message) => message.to_owned(),
                         None => aws::cause(&error),
@@ -126,7 +135,7 @@ impl Asked<'_> {
             }
             Err(_) => {
                 let message = format!("no answer within {} s", self.patience.as_secs());
-                self.general(service, &Refusal { code: None, message })
+                self.general(service, &Refusal { code: None, message, status: None })
             }
         };
         Check { milliseconds, ..check }
@@ -145,6 +154,14 @@ fn general(
     region: &str,
     renewal: &str,
 ) -> Check {
+    if let (None, Some(status)) = (&refusal.code, refusal.status) {
+        let message = format!("HTTP {status}, and no word of AWS's");
+        let hint = match endpoint {
+            Some(url) => format!("something else answers at {url} (AWS_ENDPOINT_URL)"),
+            None => "a proxy on the way answers: see HTTPS_PROXY and NO_PROXY, or use a VPC endpoint".into(),
+        };
+        return Check::fail(service, message, hint);
+    }
     let Some(code) = &refusal.code else {
         let message = format!("cannot be reached: {}", refusal.message);
         let hint = match endpoint {
@@ -177,7 +194,9 @@ fn needs(service: &str) -> &'static str {
     match service {
         STEP_FUNCTIONS => "states:SendTaskHeartbeat, states:SendTaskSuccess and states:SendTaskFailure",
         DYNAMODB => "dynamodb:UpdateItem on the job audit table",
-        LOGS => "logs:PutLogEvents, logs:CreateLogStream and logs:CreateLogGroup on the log group",
+        LOGS => {
+            "logs:PutLogEvents, logs:CreateLogStream, logs:GetLogEvents and logs:CreateLogGroup on the log group"
+        }
         _ => "secretsmanager:GetSecretValue on the secret (and kms:Decrypt on its key)",
     }
 }
@@ -217,18 +236,38 @@ fn dynamodb_table(table: &str, answer: Result<(), Refusal>) -> Result<Check, Ref
 }
 
 fn log_group(group: &str, answer: Result<(), Refusal>) -> Result<Check, Refusal> {
-    let fine = Check::ok(LOGS, format!("group {group} reached and permitted"));
+    // Streams are not made to try it.
+    let fine = Check::ok(LOGS, format!("group {group} reached, PutLogEvents and GetLogEvents permitted"));
     match answer {
         Err(refusal) if refusal.code.as_deref() == Some("ResourceNotFoundException") => {
             if refusal.message.contains("group") {
-                let hint =
-                    format!("the first job makes it; or: aws logs create-log-group --log-group-name {group}");
+                let hint = format!(
+                    "the first job makes it, if it may (logs:CreateLogGroup); or: aws logs create-log-group \
+                     --log-group-name {group}"
+                );
                 return Ok(Check::warn(LOGS, format!("there is no group {group} yet"), hint));
             }
             Ok(fine)
         }
         Err(refusal) => Err(refusal),
         Ok(()) => Ok(fine),
+    }
+}
+
+/// Whether the agent may ask which lines are there.
+fn log_reading(answer: Result<(), Refusal>) -> Result<Check, Refusal> {
+    match answer {
+        Err(refusal) => match refusal.code.as_deref() {
+            // The group is another question.
+            Some("ResourceNotFoundException") => Ok(Check::ok(LOGS, "")),
+            Some("AccessDeniedException") => Ok(Check::warn(
+                LOGS,
+                "GetLogEvents is not permitted: lines come twice where an answer is lost",
+                "allow logs:GetLogEvents on the log group to the role of this host",
+            )),
+            _ => Err(refusal),
+        },
+        Ok(()) => Ok(Check::ok(LOGS, "")),
     }
 }
 
@@ -255,8 +294,11 @@ mod tests {
 
     #[test]
     fn every_answer_is_judged() {
-        let refusal =
-            |code: &str, message: &str| Refusal { code: Some(code.into()), message: message.into() };
+        let refusal = |code: &str, message: &str| Refusal {
+            code: Some(code.into()),
+            message: message.into(),
+            status: Some(400),
+        };
         let judge = |service, code: &str, message: &str| {
             let refusal = refusal(code, message);
             let judged = match service {
@@ -267,7 +309,8 @@ mod tests {
             };
             judged.unwrap_or_else(|refusal| general(service, &refusal, None, "eu-central-1", "RENEW"))
         };
-        let nobody = Refusal { code: None, message: "connection refused".into() };
+        let nobody = Refusal { code: None, message: "connection refused".into(), status: None };
+        let proxy = Refusal { code: None, message: "unexpected token '<'".into(), status: Some(502) };
         let checks = [
             judge(STEP_FUNCTIONS, "InvalidToken", "Invalid Token"),
             judge(STEP_FUNCTIONS, "AccessDeniedException", "User x is not authorized"),
@@ -286,6 +329,9 @@ mod tests {
             judge(SECRETS, "SomethingNew", "of which nobody has heard"),
             secret("warehouse", Ok("{}".into())).unwrap(),
             general(LOGS, &nobody, None, "eu-central-1", ""),
+            general(LOGS, &proxy, None, "eu-central-1", ""),
+            general(LOGS, &proxy, Some("http://127.0.0.1:1"), "eu-central-1", ""),
+            log_reading(Err(refusal("AccessDeniedException", "User x is not authorized"))).unwrap(),
             general(LOGS, &nobody, Some("http://127.0.0.1:1"), "eu-central-1", ""),
         ];
         insta::assert_snapshot!(super::super::report(&checks));
