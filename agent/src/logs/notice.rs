@@ -57,6 +57,10 @@ impl Missing {
     }
 }
 
+/// The line before a log that is shipped anew because the journal knows nothing of it any more.
+pub(crate) const AGAIN: &str =
+    "[rsqlflow: the agent has lost its notes of how far this log was shipped; lines above may come again]";
+
 /// Why the rest of a log is not shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Withheld {

@@ -5,7 +5,8 @@
 //! stream does. From then on it is those bytes at that time until the service has taken them. Where the answer is lost,
 //! by a cut connection or by the end of this process, the stream is asked for events of that time before anything is sent
 //! again. What remains possible: the service takes a batch and for longer than a second does not show it, or the host
-//! loses power and with it the newest of the journal; then lines come twice.
+//! loses power and with it the newest of the journal, or the journal was corrupt; then lines come twice. Where the journal
+//! knows nothing of a stream that has events, the stream says so.
 //!
 //! Faults of the service hold up the shipper and nothing else, and so does a password that is not known, see
 //! [`super::hold`]. It holds no batch while it waits, see [`super::budget`].
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 use super::batch::{BATCH_EVENTS_MAX, Batch};
 use super::hold;
 use super::mark::{LogMark, Sending};
-use super::notice::{Missing, Withheld, not_shipped};
+use super::notice::{AGAIN, Missing, Withheld, not_shipped};
 use super::read::{LastLine, Reach, read};
 use super::stream::{Held, Put, Stream};
 use super::{Pace, budget};
@@ -84,6 +85,8 @@ impl Shipper {
             unreadable: 0,
             untold_from: None,
             with_notice: false,
+            unsure: self.recovered && self.mark == LogMark::default(),
+            again: false,
             in_doubt: self.mark.sending.is_some(),
             noted: self.mark,
             mark: self.mark,
@@ -151,6 +154,10 @@ struct Shipping {
     noted: LogMark,
     /// Where the events begin that were left out and not told of.
     untold_from: Option<u64>,
+    /// Whether an earlier process may have shipped what the journal knows nothing of.
+    unsure: bool,
+    /// Whether it has.
+    again: bool,
     /// Whether the batch on its way may have been taken.
     in_doubt: bool,
     /// Whether it tells of what is missing.
@@ -222,6 +229,16 @@ impl Shipping {
                         backoff.pause().await;
                         continue;
                     }
+                }
+            }
+            if self.unsure {
+                match self.stream.holds_any().await {
+                    Held::Unknown(why) => {
+                        self.stream.say_it_waits(&backoff, &why);
+                        backoff.pause().await;
+                        continue;
+                    }
+                    held => (self.again, self.unsure) = (matches!(held, Held::Yes), false),
                 }
             }
             if !self.stream.created {
@@ -308,6 +325,9 @@ impl Shipping {
         let notice = self.tells_what_is_missing();
         if notice {
             batch.say(self.missing.text(&config.instance_id, path));
+        }
+        if self.again {
+            batch.say(AGAIN.into());
         }
         let mut reach = Reach { to: position, more: false, rest: false };
         let upto = end.min(length).min(limit);
@@ -459,7 +479,7 @@ impl Shipping {
         };
         self.mark.position = sending.to;
         self.mark.sending = None;
-        self.in_doubt = false;
+        (self.in_doubt, self.again) = (false, false);
         self.note();
     }
 

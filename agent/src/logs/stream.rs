@@ -93,27 +93,35 @@ impl Stream {
 
     /// Whether there are events of the time `at`, which no other batch has.
     pub(crate) async fn holds(&self, at: i64) -> Held {
-        match self.ask(at).await {
+        match self.ask(Some(at)).await {
             Held::No => {}
             known => return known,
         }
         tokio::time::sleep(READ_LAG).await;
-        self.ask(at).await
+        self.ask(Some(at)).await
     }
 
-    async fn ask(&self, at: i64) -> Held {
+    /// Whether there are any events.
+    pub(crate) async fn holds_any(&self) -> Held {
+        self.ask(None).await
+    }
+
+    async fn ask(&self, at: Option<i64>) -> Held {
         let mut token: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let call = self.context.clients.logs.get_log_events();
             let call = call.log_group_name(&self.context.config.log_group).log_stream_name(&self.name);
-            let call = call.start_time(at).end_time(at + 1).start_from_head(true).limit(1);
+            let call = call.set_start_time(at).set_end_time(at.map(|at| at + 1));
+            let call = call.start_from_head(true).limit(1);
             let answer = match call.set_next_token(token.clone()).send().await {
                 Ok(answer) => answer,
                 Err(error) => {
                     return match (error.code().unwrap_or_default(), classify(&error)) {
                         (_, Answer::NotFound) => Held::No,
                         ("AccessDeniedException", _) | (_, Answer::Refused) => {
-                            self.say_it_cannot_ask(&why(&error));
+                            if at.is_some() {
+                                self.say_it_cannot_ask(&why(&error));
+                            }
                             Held::No
                         }
                         _ => Held::Unknown(why(&error)),
