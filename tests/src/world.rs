@@ -213,7 +213,8 @@ fn known_machines(endpoint: &Endpoint) -> StateMachines {
 fn settings(machines: &StateMachines) -> String {
     format!(
         "backend = \"aws\"\nregion = \"us-east-1\"\nhost = \"{NODE}\"\nscripts_dir = \"scripts\"\nsecret_id = \"{SECRET}\"\n\
-         heartbeat_seconds = 6\n[state_machines]\nmaster = \"{}\"\nsequential = \"{}\"\nparallel = \"{}\"\n\
+         heartbeat_seconds = 6\ntrigger_arn = \"arn:aws:lambda:us-east-1:123456789012:function:rsqlflow-trigger\"\n\
+         scheduler_role_arn = \"arn:aws:iam::123456789012:role/rsqlflow-scheduler\"\n[state_machines]\nmaster = \"{}\"\nsequential = \"{}\"\nparallel = \"{}\"\n\
          [agent]\ngrace_seconds = 1\n",
         machines.master, machines.sequential, machines.parallel,
     )

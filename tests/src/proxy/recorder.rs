@@ -1,13 +1,15 @@
 //! Which actions were asked for, by the names that IAM policies use, and which were answered.
 //!
 //! The service is the one the request was signed for; the action is named by a header, a form, or method and path,
-//! depending on the service's protocol.
+//! depending on the service's protocol. With DynamoDB's go the table and the index, which policies tell apart:
+//! `dynamodb:Query rsqlflow-job-audit/index/by-run`.
 
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, Method, Uri};
+use serde_json::Value;
 
-/// Actions by name (`dynamodb:GetItem`), with how often each was asked for and how often it was done.
+/// Actions by name (`states:StartExecution`), with how often each was asked for and how often it was done.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder {
     calls: BTreeMap<String, Counts>,
@@ -48,7 +50,20 @@ pub(super) fn action(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8
             format!("{method} {}", uri.path())
         }),
     };
-    format!("{service}:{action}")
+    match service {
+        "dynamodb" => format!("{service}:{action} {}", table(body)),
+        _ => format!("{service}:{action}"),
+    }
+}
+
+/// The table of a request, and its index where there is one.
+fn table(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let table = body["TableName"].as_str().unwrap_or("*");
+    match body["IndexName"].as_str() {
+        Some(index) => format!("{table}/index/{index}"),
+        None => table.to_owned(),
+    }
 }
 
 /// From `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
@@ -102,7 +117,14 @@ mod tests {
             action(&method, &path.parse().unwrap(), &signed(service, target), body.as_bytes())
         };
         let found = [
-            act("dynamodb", Some("DynamoDB_20120810.GetItem"), Method::POST, "/", "{}"),
+            act(
+                "dynamodb",
+                Some("DynamoDB_20120810.Query"),
+                Method::POST,
+                "/",
+                "{\"TableName\":\"t\",\"IndexName\":\"i\"}",
+            ),
+            act("states", Some("AWSStepFunctions.StartExecution"), Method::POST, "/", "{}"),
             act("sns", None, Method::POST, "/", "Action=Publish&Version=2010-03-31"),
             act("scheduler", None, Method::PUT, "/schedules/nightly", "{}"),
             act("scheduler", None, Method::GET, "/schedules?ScheduleGroup=rsqlflow", ""),
@@ -112,7 +134,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "dynamodb:GetItem",
+                "dynamodb:Query t/index/i",
+                "states:StartExecution",
                 "sns:Publish",
                 "scheduler:UpdateSchedule",
                 "scheduler:ListSchedules",

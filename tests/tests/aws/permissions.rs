@@ -1,0 +1,185 @@
+//! The policies of the template against the calls that are really made: an agent and the operators' command do all that
+//! they can do, and what they asked for must be allowed; and every action and every table that is allowed must have been
+//! asked for.
+//!
+//! What the state machines may do is checked beside the template, where their definitions are read. The embedded
+//! default checks no policies; it is here because it has every service that is called.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rsqlflow_tests::peers::Kind;
+use rsqlflow_tests::proxy::Proxy;
+use rsqlflow_tests::proxy::faults::Faults;
+use rsqlflow_tests::site::Site;
+use rsqlflow_tests::wait_for;
+use rsqlflow_tests::world::World;
+use serde_json::{Value, json};
+
+/// What is allowed and is no call that a proxy could see, or none to a service that is here.
+const NOT_SEEN: [(&str, &str); 2] = [
+    ("iam:PassRole", "Scheduler asks IAM for it when a schedule is made"),
+    ("cloudformation:DescribeStacks", "reads a stack's outputs; the embedded default has no stacks"),
+];
+
+/// What is allowed for what is not made yet: the commands leave schedules alone so far.
+const SOON: &str = "scheduler:";
+
+/// A statement: actions, and tables with indexes where they are DynamoDB's.
+struct Statement {
+    sid: String,
+    actions: BTreeSet<String>,
+    tables: BTreeSet<String>,
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
+}
+
+/// The names of the template's tables, by the template's names of them.
+fn tables(template: &Value) -> BTreeMap<String, String> {
+    let resources = template["Resources"].as_object().expect("resources");
+    let name = |resource: &Value| -> Option<String> {
+        let name = &resource["Properties"]["TableName"];
+        let text = name.as_str().or_else(|| name["Fn::Sub"].as_str())?;
+        Some(text.replace("${Prefix}", "rsqlflow"))
+    };
+    resources.iter().filter_map(|(id, resource)| Some((id.clone(), name(resource)?))).collect()
+}
+
+fn statements(template: &Value, policy: &str) -> Vec<Statement> {
+    let tables = tables(template);
+    let table = |on: &Value| -> Option<String> {
+        let attribute = on["Fn::GetAtt"][0].as_str().map(|id| (id, String::new()));
+        let text = on["Fn::Sub"].as_str();
+        let part = text
+            .and_then(|text| text.strip_prefix("${")?.split_once(".Arn}"))
+            .map(|(id, rest)| (id, rest.to_owned()));
+        let (id, rest) = attribute.or(part)?;
+        Some(format!("{}{rest}", tables.get(id)?))
+    };
+    let document = &template["Resources"][policy]["Properties"]["PolicyDocument"]["Statement"];
+    list(document)
+        .iter()
+        .map(|statement| Statement {
+            sid: statement["Sid"].as_str().expect("a Sid").into(),
+            actions: list(&statement["Action"]).iter().filter_map(|a| Some(a.as_str()?.into())).collect(),
+            tables: list(&statement["Resource"]).iter().filter_map(table).collect(),
+        })
+        .collect()
+}
+
+impl Statement {
+    fn allows(&self, action: &str, table: Option<&str>) -> bool {
+        self.actions.contains(action) && table.is_none_or(|table| self.tables.contains(table))
+    }
+}
+
+/// Every difference between a policy and what was asked for.
+fn differences(template: &Value, policy: &str, calls: &Proxy) -> Vec<String> {
+    let statements = statements(template, policy);
+    assert!(!statements.is_empty(), "the template has no {policy}");
+    let recorder = calls.recorder();
+    let asked: Vec<(&str, Option<&str>)> = recorder
+        .calls()
+        .keys()
+        .map(|call| {
+            call.split_once(' ').map_or((call.as_str(), None), |(action, table)| (action, Some(table)))
+        })
+        .collect();
+    let mut found = Vec::new();
+    for (action, table) in &asked {
+        if !statements.iter().any(|statement| statement.allows(action, *table)) {
+            found.push(format!("{policy} lacks {action} {}", table.unwrap_or_default()));
+        }
+    }
+    for statement in &statements {
+        let used: Vec<_> = asked.iter().filter(|(action, table)| statement.allows(action, *table)).collect();
+        for action in &statement.actions {
+            let not_seen = NOT_SEEN.iter().any(|(name, _)| name == action);
+            let called = used.iter().any(|(used, _)| used == action);
+            if called == not_seen && !(action.starts_with(SOON) && !called) {
+                found.push(format!(
+                    "{policy}: {}: {action} is {}",
+                    statement.sid,
+                    if not_seen { "called, and listed as if that could not be seen" } else { "never called" }
+                ));
+            }
+        }
+        for table in &statement.tables {
+            if !used.iter().any(|(_, used)| *used == Some(table.as_str())) {
+                found.push(format!("{policy}: {}: {table} is never used", statement.sid));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn policies_allow_what_is_called_and_nothing_else() {
+    let site = Site::new();
+    let mut world = World::start(&site, Kind::Embedded);
+    let template = world.rsqlflow(&["template", "--output", "json"]).expect(0).json();
+    do_everything(&mut world);
+    let mut found = differences(&template, "HostPolicy", &world.agent_calls);
+    found.extend(differences(&template, "OperatorPolicy", &world.command_calls));
+    assert!(
+        found.is_empty(),
+        "\n{}\nagent {:#?}\ncommand {:#?}",
+        found.join("\n"),
+        world.agent_calls.recorder(),
+        world.command_calls.recorder()
+    );
+}
+
+/// Everything that makes the agent or the command call something that it otherwise does not.
+fn do_everything(world: &mut World<'_>) {
+    let site = world.site;
+    site.script("ok.sh", "#!/bin/bash\nsource $1/get_redshift_creds.sh $2\necho $HOST\n");
+    site.script("bad.sh", "#!/bin/sh\nexit 1\n");
+    site.script("long.sh", "#!/bin/sh\ntouch started\nexec sleep 3600\n");
+    let item = |id: &str, script: &str| {
+        json!({"workflow_id": id, "workflow_stages": [
+            {"execution_flag": "y", "execution_type": "sequential", "scripts": [script]}]})
+    };
+    for (id, script) in [("good", "ok.sh"), ("bad", "bad.sh"), ("long", "long.sh"), ("gone", "ok.sh")] {
+        world.put(&item(id, script));
+    }
+    let mut scheduled = item("gone", "ok.sh");
+    for schedule in [json!("rate(1 day)"), json!("rate(2 days)"), Value::Null] {
+        scheduled["schedule"] = schedule;
+        if scheduled["schedule"].is_null() {
+            scheduled.as_object_mut().expect("an item").remove("schedule");
+        }
+        world.put(&scheduled);
+    }
+    let file = site.file("item.json", &item("good", "bad.sh").to_string());
+    world.rsqlflow(&["config", "diff", file.to_str().expect("a path")]).expect(1);
+    world.rsqlflow(&["config", "get", "good"]).expect(0);
+    world.rsqlflow(&["config", "list"]).expect(0);
+    world.rsqlflow(&["config", "delete", "gone", "--yes"]).expect(0);
+    // An answer that is lost makes the agent ask what has arrived.
+    world.agent_calls.set_faults(Faults { cut: 40, ..Faults::none() });
+    for n in 0.. {
+        world.rsqlflow(&["run", "good", "--id", &format!("good-{n}"), "--wait"]).expect(0);
+        world.settled();
+        if world.agent_calls.recorder().calls().contains_key("logs:GetLogEvents") {
+            break;
+        }
+        assert!(n < 20, "the agent never asks what has arrived: {:#?}", world.agent_calls.recorder());
+    }
+    world.agent_calls.set_faults(Faults::none());
+    world.rsqlflow(&["run", "bad", "--id", "bad-1", "--wait"]).expect(1);
+    world.rsqlflow(&["run", "long", "--id", "long-1"]).expect(0);
+    wait_for("the script to start", || site.path("scripts/started").exists().then_some(()));
+    wait_for("a heartbeat", || {
+        world.agent_calls.recorder().calls().contains_key("states:SendTaskHeartbeat").then_some(())
+    });
+    world.rsqlflow(&["cancel", "long-1", "--yes"]).expect(0);
+    world.settled();
+    world.rsqlflow(&["runs"]).expect(0);
+    world.rsqlflow(&["runs", "good"]).expect(0);
+    world.rsqlflow(&["status", "bad-1"]).expect(0);
+    world.rsqlflow(&["logs", "bad-1"]).expect(0);
+    // A run whose execution is gone is looked at there.
+    world.rsqlflow(&["run", "good", "--id", "good-0"]);
+}
