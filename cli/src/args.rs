@@ -73,6 +73,9 @@ pub enum Command {
     /// End a run and the scripts it is running
     #[command(after_help = examples::CANCEL)]
     Cancel(CancelArgs),
+    /// Write rsqlflow.toml for an account, from what its stack says
+    #[command(after_help = examples::INIT)]
+    Init(InitArgs),
     /// Print the CloudFormation template of what an account needs
     #[command(after_help = examples::TEMPLATE)]
     Template {
@@ -86,6 +89,23 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Name of the CloudFormation stack, or its ARN
+    #[arg(long, value_name = "NAME")]
+    pub stack: String,
+    /// AWS profile, which the file then names; that of the settings or of AWS_PROFILE unless given
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// AWS Region of the stack; that of the settings, the environment or the profile unless given
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Change a file that is there without asking
+    #[arg(long, short)]
+    pub force: bool,
 }
 
 /// How the template is written.

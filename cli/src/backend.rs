@@ -4,12 +4,14 @@
 //! embedded default opened in this process ([`embedded`]). Commands get SDK clients and cannot tell which, except by
 //! asking two things: how often it is polite to look, and whether this process carries the runs.
 
-mod clients;
+pub(crate) mod account;
+pub(crate) mod clients;
 mod embedded;
 mod ended;
 mod host;
 mod pace;
 mod provision;
+pub(crate) mod refused;
 mod secrets;
 
 use std::time::Duration;
@@ -59,8 +61,10 @@ impl Backend {
         let settings = context.settings.clone();
         let data_dir = context.shown_data_dir();
         if settings.backend == settings::Backend::Aws {
-            let (clients, description) = clients::aws(&settings).await;
-            return Ok(Self { clients, place: Place::Aws(description), settings });
+            settings.check_state_machines().map_err(CliError::Settings)?;
+            let account = account::open(&settings, clients::https()).await?;
+            let clients = Clients::new(&account.config);
+            return Ok(Self { clients, place: Place::Aws(account.description), settings });
         }
         let deadline = Instant::now() + IN_USE_PATIENCE;
         loop {

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod env;
 mod files;
+mod init;
 mod logs;
 pub(crate) mod run;
 mod runs;
@@ -15,6 +16,7 @@ mod up;
 pub(crate) mod wait;
 
 use crate::args::{Cli, Command};
+use crate::backend::refused::explain;
 use crate::context::Context;
 use crate::demo::demo;
 use crate::error::CliError;
@@ -30,10 +32,11 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
         return template::template(output);
     }
     let context = &Context::load(&cli.global)?;
-    match cli.command {
+    let done = match cli.command {
         Command::Demo(args) => demo(context, args).await,
         Command::Up => up::up(context).await,
         Command::Env => env::env(context).await,
+        Command::Init(args) => init::init(context, cli.global.settings.as_deref(), args).await,
         Command::Config(command) => config::config(context, command).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Status(args) => status::status(context, args).await,
@@ -41,5 +44,6 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Cancel(args) => cancel::cancel(context, args).await,
         Command::Completions { .. } | Command::Template { .. } => Ok(Exit::Ok),
-    }
+    };
+    done.map_err(|error| explain(error, &context.settings))
 }

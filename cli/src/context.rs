@@ -36,7 +36,6 @@ impl Context {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let settings =
             Settings::load(global.settings.as_deref(), &here, environment).map_err(CliError::Settings)?;
-        settings.check_state_machines().map_err(CliError::Settings)?;
         let data_dir = here.join(&global.data_dir);
         Ok(Self { settings, data_dir, json: global.json, out: Screen::stdout(), err: Screen::stderr() })
     }

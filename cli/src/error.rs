@@ -28,6 +28,14 @@ pub(crate) enum CliError {
         /// The system's word.
         source: std::io::Error,
     },
+    /// The settings file cannot be written.
+    #[error("cannot write {file}: {source}")]
+    WriteFile {
+        /// The file.
+        file: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
     /// Config files are not right; what is wrong has been told.
     #[error("{wrong} of {files} {} not valid", if *wrong == 1 { "is" } else { "are" })]
     InvalidFiles {
@@ -76,6 +84,16 @@ pub(crate) enum CliError {
     NotLocal {
         /// The command.
         command: &'static str,
+    },
+    /// An account refused, or cannot be reached.
+    #[error("{said}")]
+    Account {
+        /// What was refused, to whom and why.
+        said: String,
+        /// What to do about it.
+        next: Option<String>,
+        /// How the command exits.
+        exit: Exit,
     },
     /// A secret that is not the connection of a warehouse.
     #[error("secret {id} is not a JSON object with host, port, username, password and dbname")]
@@ -148,7 +166,8 @@ impl CliError {
             | Self::UnknownJob { .. }
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
-            Self::NotAConnection { .. } | Self::AlreadyUp { .. } => Exit::Failed,
+            Self::Account { exit, .. } => *exit,
+            Self::NotAConnection { .. } | Self::AlreadyUp { .. } | Self::WriteFile { .. } => Exit::Failed,
             Self::NotUp { .. } | Self::InUse { .. } | Self::Embedded { .. } => Exit::Unreachable,
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Output(_) => Exit::Failed,
@@ -158,6 +177,10 @@ impl CliError {
     /// What to type next, where that is known.
     pub(crate) fn next(&self) -> Option<String> {
         match self {
+            Self::Settings(SettingsError::NotDeployed(_)) => {
+                Some("rsqlflow init --stack NAME    reads them from the stack".into())
+            }
+            Self::Account { next, .. } => next.clone(),
             Self::Settings(_) | Self::WarehouseUrl(_) => {
                 Some("rsqlflow config defaults    prints every setting".into())
             }
@@ -170,9 +193,11 @@ impl CliError {
             Self::InUse { .. } => Some("wait for that process, or use another --data-dir".into()),
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
-            Self::ReadFile { .. } | Self::NotAConnection { .. } | Self::Embedded { .. } | Self::Output(_) => {
-                None
-            }
+            Self::ReadFile { .. }
+            | Self::WriteFile { .. }
+            | Self::NotAConnection { .. }
+            | Self::Embedded { .. }
+            | Self::Output(_) => None,
         }
     }
 

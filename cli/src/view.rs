@@ -4,6 +4,6 @@ mod config;
 mod runs;
 mod status;
 
-pub(crate) use config::{Difference, difference, items};
+pub(crate) use config::{Difference, difference, items, lines};
 pub(crate) use runs::runs;
 pub(crate) use status::status;

@@ -22,6 +22,9 @@ pub const ENV_PREFIX: &str = "RSQLFLOW_";
 /// Name of the settings file that is looked for in the working directory.
 pub const FILE_NAME: &str = "rsqlflow.toml";
 
+/// Region of the embedded default where none is set.
+const LOCAL_REGION: &str = "us-east-1";
+
 /// Tables whose keys are the operator's own.
 const OPEN_TABLES: [&str; 3] = ["agent.environment", "agent.pools", "local.secrets"];
 
@@ -30,8 +33,10 @@ const OPEN_TABLES: [&str; 3] = ["agent.environment", "agent.pools", "local.secre
 pub struct Settings {
     /// Where the AWS API is.
     pub backend: Backend,
-    /// AWS region.
+    /// AWS region; with [`Backend::Aws`] it may be empty, and is then the profile's.
     pub region: String,
+    /// AWS profile of the operators' command; empty for the environment's.
+    pub profile: String,
     /// Instance id of the default host.
     pub host: String,
     /// Directory of the scripts, absolute once loaded.
@@ -200,6 +205,9 @@ pub enum SettingsError {
     /// Keys that do not exist, or values of the wrong kind.
     #[error("{}", .0.join("\n"))]
     Problems(Vec<String>),
+    /// What a deployment gives is not there.
+    #[error("backend = \"aws\" needs {} of the deployed stack", .0.join(", "))]
+    NotDeployed(Vec<&'static str>),
 }
 
 impl Settings {
@@ -243,6 +251,9 @@ impl Settings {
             .try_into()
             .map_err(|error: toml::de::Error| SettingsError::Problems(vec![error.message().to_string()]))?;
         settings.scripts_dir = scripts_base.join(&settings.scripts_dir);
+        if settings.backend == Backend::Local && settings.region.is_empty() {
+            settings.region = LOCAL_REGION.into();
+        }
         settings.check()?;
         Ok(settings)
     }
@@ -278,25 +289,27 @@ impl Settings {
     /// right to any.
     ///
     /// # Errors
-    /// [`SettingsError::Problems`], with every ARN that is missing.
+    /// [`SettingsError::NotDeployed`], with every setting that is missing.
     pub fn check_state_machines(&self) -> Result<(), SettingsError> {
         if self.backend != Backend::Aws {
             return Ok(());
         }
-        let mut problems = Vec::new();
         let arns = [
-            ("master", &self.state_machines.master),
-            ("sequential", &self.state_machines.sequential),
-            ("parallel", &self.state_machines.parallel),
+            ("state_machines.master", &self.state_machines.master),
+            ("state_machines.sequential", &self.state_machines.sequential),
+            ("state_machines.parallel", &self.state_machines.parallel),
         ];
-        for (name, arn) in arns {
-            if !arn.starts_with("arn:") {
-                problems.push(format!(
-                    "state_machines.{name}: needs the ARN of the deployed state machine with backend = \"aws\""
-                ));
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Problems(problems)) }
+        let missing: Vec<_> =
+            arns.iter().filter(|(_, arn)| !arn.starts_with("arn:")).map(|(name, _)| *name).collect();
+        if missing.is_empty() { Ok(()) } else { Err(SettingsError::NotDeployed(missing)) }
+    }
+
+    /// Whether there is a setting of this name, a table's name and a dot before it.
+    pub fn has_key(path: &str) -> bool {
+        let Ok(table) = defaults() else { return false };
+        let mut parts = path.split('.');
+        let first = parts.next().and_then(|name| table.get(name));
+        parts.fold(first, |value, name| value.and_then(|value| value.get(name))).is_some()
     }
 }
 

@@ -12,6 +12,10 @@ fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
 fn nothing_set_is_the_embedded_file() {
     let settings = load("", &[]).unwrap();
     assert_eq!(settings.backend, Backend::Local);
+    assert_eq!((settings.region.as_str(), settings.profile.as_str()), ("us-east-1", ""));
+    assert_eq!(load("backend = 'aws'", &[]).unwrap().region, "");
+    assert!(Settings::has_key("tables.config") && Settings::has_key("region"));
+    assert!(!Settings::has_key("tables.confug") && !Settings::has_key("region.x"));
     assert_eq!(settings.tables.job_audit, "rsqlflow-job-audit");
     assert!(settings.scripts_dir.is_absolute());
 }
@@ -29,7 +33,8 @@ fn the_environment_wins_over_the_file() {
 fn only_those_who_start_runs_need_the_state_machines() {
     let settings = load("backend = 'aws'", &[]).unwrap();
     let error = settings.check_state_machines().unwrap_err().to_string();
-    assert!(error.contains("state_machines.master") && error.lines().count() == 3, "{error}");
+    let named = "state_machines.master, state_machines.sequential, state_machines.parallel";
+    assert_eq!(error, format!("backend = \"aws\" needs {named} of the deployed stack"));
     load("", &[]).unwrap().check_state_machines().unwrap();
 }
 

@@ -6,6 +6,7 @@
 //! A failed expectation panics: this is test code, only kept in a library so that it is compiled once.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+pub mod answers;
 pub mod aws;
 pub mod bridge;
 pub mod daemon;

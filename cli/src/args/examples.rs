@@ -38,7 +38,8 @@ Examples:
   eval \"$(rsqlflow env)\" && aws stepfunctions list-state-machines
   eval \"$(rsqlflow env)\" && rsql -h $HOST -p $PORT -U $USER -d $DB
 
-It sets HOST, PORT, USER, DB, RSPASSWORD and PGPASSWORD, as scripts for RSQL expect them.";
+It sets HOST, PORT, USER, DB, RSPASSWORD and PGPASSWORD, as scripts for RSQL expect them. With
+backend = \"aws\" it sets AWS_REGION and AWS_PROFILE as the settings have them, and nothing else.";
 
 pub(super) const CONFIG: &str = "\
 Examples:
@@ -110,6 +111,15 @@ pub(super) const CANCEL: &str = "\
 Examples:
   rsqlflow cancel nightly-20261121-030000-4f2a1c
   rsqlflow cancel nightly-20261121-030000-4f2a1c --yes";
+
+pub(super) const INIT: &str = "\
+Examples:
+  rsqlflow init --stack rsqlflow
+  rsqlflow init --stack rsqlflow --profile prod --region eu-west-1
+  rsqlflow --settings /etc/rsqlflow/rsqlflow.toml init --stack rsqlflow
+
+Writes rsqlflow.toml, or the file of --settings. Where there is one, what would change is shown and asked
+for; without a terminal it needs --force. Comments and other settings stay as they are.";
 
 pub(super) const TEMPLATE: &str = "\
 Examples:

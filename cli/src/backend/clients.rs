@@ -1,4 +1,4 @@
-//! SDK clients, for AWS and for the two doors of the embedded default.
+//! SDK clients, of an account and of the two doors of the embedded default.
 //!
 //! TLS is rustls with ring and the roots of the system. For the embedded default nothing is read from the AWS
 //! configuration of the machine: no profile, no `AWS_ENDPOINT_URL_...` can lead such a client elsewhere.
@@ -50,21 +50,6 @@ impl Clients {
     }
 }
 
-/// Clients of AWS, and which region and profile they use.
-pub(super) async fn aws(settings: &Settings) -> (Clients, String) {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
-    if !settings.region.is_empty() {
-        loader = loader.region(Region::new(settings.region.clone()));
-    }
-    let config = loader.load().await;
-    let region = config.region().map_or("no region", Region::as_ref);
-    let description = match std::env::var("AWS_PROFILE") {
-        Ok(profile) if !profile.is_empty() => format!("{region}, profile {profile}"),
-        _ => region.to_string(),
-    };
-    (Clients::new(&config), description)
-}
-
 /// Clients of the endpoint of an `rsqlflow up`.
 pub(super) fn endpoint(settings: &Settings, up: &Endpoint) -> Clients {
     let config = local(settings, &up.access_key_id, &up.secret_access_key, https());
@@ -89,6 +74,7 @@ pub(super) fn local(
         .build()
 }
 
-fn https() -> SharedHttpClient {
+/// Connections to anywhere.
+pub(crate) fn https() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }

@@ -7,7 +7,7 @@ use rsqlflow_config::settings::{Backend as Kind, Secret};
 use rsqlflow_local::endpoint::{Endpoint, discover};
 use serde_json::{Map, Value};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, account, clients};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -16,7 +16,7 @@ use crate::shell::quoted;
 
 pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
     if context.settings.backend == Kind::Aws {
-        return Err(CliError::NotLocal { command: "env" });
+        return of_account(context).await;
     }
     let Some(up) = discover(&context.data_dir) else {
         return Err(CliError::NotUp { data_dir: context.shown_data_dir().into() });
@@ -24,13 +24,7 @@ pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
     let settings = &context.settings;
     let secret = Backend::clients_of(settings, &up).warehouse(&settings.secret_id).await;
     let variables = variables(&up, secret.as_ref().ok());
-    if context.json {
-        let object: Map<String, Value> =
-            variables.into_iter().map(|(name, value)| (name.to_string(), Value::from(value))).collect();
-        context.print_json(&object)?;
-    } else {
-        print(&exports(&variables))?;
-    }
+    show(context, &variables)?;
     match secret {
         Ok(_) => Ok(Exit::Ok),
         Err(error) => {
@@ -42,6 +36,31 @@ pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
             Err(error)
         }
     }
+}
+
+/// Of an account: what makes the `aws` command line speak to the same place. A warehouse's password is fetched by whoever
+/// may, not printed here.
+async fn of_account(context: &Context) -> Result<Exit, CliError> {
+    let account = account::open(&context.settings, clients::https()).await?;
+    let region = account.config.region().map(ToString::to_string).unwrap_or_default();
+    let mut variables = vec![("AWS_REGION", region.clone()), ("AWS_DEFAULT_REGION", region)];
+    if !context.settings.profile.is_empty() {
+        variables.push(("AWS_PROFILE", context.settings.profile.clone()));
+    }
+    show(context, &variables)?;
+    context.note("backend = \"aws\": HOST, PORT, USER, DB and passwords of the warehouse are not set; they are the secret's");
+    context
+        .note(&format!("  aws secretsmanager get-secret-value --secret-id {}", context.settings.secret_id));
+    Ok(Exit::Ok)
+}
+
+fn show(context: &Context, variables: &[(&'static str, String)]) -> Result<(), CliError> {
+    if !context.json {
+        return Ok(print(&exports(variables))?);
+    }
+    let object: Map<String, Value> =
+        variables.iter().map(|(name, value)| (name.to_string(), Value::from(value.as_str()))).collect();
+    context.print_json(&object)
 }
 
 fn variables(up: &Endpoint, secret: Option<&Secret>) -> Vec<(&'static str, String)> {

@@ -64,7 +64,12 @@ pub(crate) fn difference(stored: Option<&Value>, file: &Workflow, screen: Screen
     if old == new {
         return Difference::None;
     }
-    let diff = TextDiff::from_lines(&old, &new);
+    Difference::Lines(lines(&old, &new, screen))
+}
+
+/// The lines in which two texts differ, with three around them.
+pub(crate) fn lines(old: &str, new: &str, screen: Screen) -> String {
+    let diff = TextDiff::from_lines(old, new);
     let mut text = String::new();
     for group in diff.grouped_ops(3) {
         if !text.is_empty() {
@@ -81,7 +86,7 @@ pub(crate) fn difference(stored: Option<&Value>, file: &Workflow, screen: Screen
             text.push('\n');
         }
     }
-    Difference::Lines(text)
+    text
 }
 
 /// The item as JSON; a workflow's members always serialize.

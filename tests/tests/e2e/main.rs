@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+mod aws_backend;
 mod bad_scripts;
 mod chaos;
 mod demo;
