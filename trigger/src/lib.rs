@@ -10,6 +10,7 @@ mod ended;
 mod error;
 mod items;
 mod plan;
+mod schedules;
 mod start;
 
 pub use audit::{Audit, JOBS_BY_RUN, RUNS_BY_WORKFLOW};
@@ -17,4 +18,8 @@ pub use cancel::Cancelled;
 pub use error::TriggerError;
 pub use items::{Items, Put};
 pub use plan::plan;
+pub use schedules::{
+    Definition, Difference, Drift, EVENT_SOURCE, KeptSchedule, Reconciled, ScheduleSettings, Schedules,
+    is_over,
+};
 pub use start::{StartRequest, Started, Trigger, TriggerSettings};
