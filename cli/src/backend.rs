@@ -177,22 +177,8 @@ impl Backend {
 }
 
 fn trigger(clients: &Clients, settings: &Settings) -> Trigger {
-    let machines = state_machines(settings);
-    Trigger::new(
-        clients.dynamodb.clone(),
-        clients.sfn.clone(),
-        TriggerSettings {
-            config_table: settings.tables.config.clone(),
-            job_audit_table: settings.tables.job_audit.clone(),
-            workflow_audit_table: settings.tables.workflow_audit.clone(),
-            master_arn: machines.master,
-            sequential_arn: machines.sequential,
-            parallel_arn: machines.parallel,
-            host: settings.host.clone(),
-            secret_id: settings.secret_id.clone(),
-            heartbeat_seconds: settings.heartbeat_seconds,
-        },
-    )
+    let settings = TriggerSettings::new(settings, state_machines(settings));
+    Trigger::new(clients.dynamodb.clone(), clients.sfn.clone(), settings).notifying(clients.sns.clone())
 }
 
 fn state_machines(settings: &Settings) -> StateMachines {

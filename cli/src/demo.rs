@@ -72,6 +72,7 @@ async fn shown(context: &Context, backend: &Backend, args: &DemoArgs) -> Result<
         workflow_execution_id: None,
         parameters: [("data_prefix".to_string(), format!("s3://{prefix}"))].into(),
         started_by: context.person(),
+        ..StartRequest::default()
     };
     let started = backend.trigger().start(request).await?;
     let run_id = &started.workflow_execution_id;

@@ -233,6 +233,7 @@ fn trigger_exit(error: &TriggerError) -> Exit {
         TriggerError::Disabled(_)
         | TriggerError::RunExists { .. }
         | TriggerError::Ended { .. }
+        | TriggerError::Contended(_)
         | TriggerError::Record { .. } => Exit::Failed,
         TriggerError::Aws { unreachable: true, .. } => Exit::Unreachable,
         TriggerError::Aws { unreachable: false, .. } => Exit::Failed,
@@ -252,6 +253,7 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
         | TriggerError::TooLarge { .. }
+        | TriggerError::Contended(_)
         | TriggerError::Aws { .. }
         | TriggerError::Record { .. } => None,
     }

@@ -171,6 +171,13 @@ pub(crate) mod samples {
             error_message: None,
             started_by: "cli:maria".into(),
             execution_arn: Some("arn:aws:states:us-east-1:000000000000:execution:rsqlflow-master:n".into()),
+            scheduled_time: None,
+            admitted_ts: None,
+            waiting_for: None,
+            restart_of: None,
+            restarted_by: None,
+            completed_earlier: vec![],
+            left_out: vec![],
         };
         Records::new(run, vec![])
     }

@@ -88,6 +88,27 @@ pub struct WorkflowAudit {
     /// The Step Functions execution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_arn: Option<String>,
+    /// The time its schedule named, for a run that a schedule started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_time: Option<String>,
+    /// When a scheduled run was given its turn; from then on it is started, whatever becomes of who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted_ts: Option<String>,
+    /// The run that it waits for, or waited for, before its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// The earlier run that this one goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_of: Option<String>,
+    /// The later run that goes on from this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_by: Option<String>,
+    /// Jobs that are not run again because they completed in the earlier run, or in one before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub completed_earlier: Vec<String>,
+    /// Jobs that the start left out, by its choice of stages or jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// A stage as a run took it from the item.

@@ -158,9 +158,22 @@ pub fn generate_run_id(workflow_id: &str) -> String {
     format!("{workflow_id}-{}-{tail}", chrono::Utc::now().format("%Y%m%d-%H%M%S"))
 }
 
+/// The run id of a scheduled start: the same for the same time, so that an event that is delivered twice is one run.
+pub fn scheduled_run_id(workflow_id: &str, scheduled: chrono::DateTime<chrono::Utc>) -> String {
+    format!("{workflow_id}-{}", scheduled.format("%Y%m%dT%H%M%SZ"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scheduled_run_ids_are_names_and_say_their_time() {
+        let time = crate::time::parse("2026-11-21T03:00:00+01:00").unwrap();
+        assert_eq!(scheduled_run_id("nightly", time), "nightly-20261121T020000Z");
+        let long = scheduled_run_id(&"w".repeat(crate::names::WORKFLOW_ID_MAX), time);
+        assert_eq!(crate::names::execution_name_problem(&long, crate::names::RUN_ID_MAX), None, "{long}");
+    }
 
     #[test]
     fn generated_run_ids_are_names() {

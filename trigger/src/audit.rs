@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use rsqlflow_config::audit::{JobAudit, WorkflowAudit};
+use rsqlflow_config::audit::{JobAudit, Status, WorkflowAudit};
 use serde::de::DeserializeOwned;
 use serde_dynamo::aws_sdk_dynamodb_1::from_item;
 use std::collections::HashMap;
@@ -14,6 +14,9 @@ pub const JOBS_BY_RUN: &str = "by-run";
 
 /// Index of the workflow audit table by workflow and start.
 pub const RUNS_BY_WORKFLOW: &str = "by-workflow";
+
+/// How many of a workflow's newest runs are looked through for one that goes on.
+const RUNS_LOOKED_AT: i32 = 1_000;
 
 /// The audit tables.
 #[derive(Debug, Clone)]
@@ -85,6 +88,8 @@ impl Audit {
                         .client
                         .scan()
                         .table_name(&self.workflow_table)
+                        // The table keeps whose turn it is as well.
+                        .filter_expression("attribute_exists(execution_start_ts)")
                         .set_exclusive_start_key(start)
                         .send()
                         .await
@@ -103,6 +108,29 @@ impl Audit {
         runs.sort_by(|a, b| b.execution_start_ts.cmp(&a.execution_start_ts));
         runs.truncate(limit);
         Ok(runs)
+    }
+
+    /// The runs of a workflow that have not ended, as its index knows them, which may lag by a moment.
+    ///
+    /// # Errors
+    /// [`TriggerError::Aws`] or [`TriggerError::Record`].
+    pub(crate) async fn open_runs(&self, workflow: &str) -> Result<Vec<WorkflowAudit>, TriggerError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.workflow_table)
+            .index_name(RUNS_BY_WORKFLOW)
+            .key_condition_expression("workflow_id = :id")
+            .filter_expression("execution_status IN (:triggered, :running)")
+            .expression_attribute_values(":id", AttributeValue::S(workflow.into()))
+            .expression_attribute_values(":triggered", AttributeValue::S(Status::Triggered.to_string()))
+            .expression_attribute_values(":running", AttributeValue::S(Status::Running.to_string()))
+            .scan_index_forward(false)
+            .limit(RUNS_LOOKED_AT)
+            .send()
+            .await
+            .map_err(|error| TriggerError::aws("looking for runs that go on", error))?;
+        answer.items.unwrap_or_default().into_iter().map(|item| record(&self.workflow_table, item)).collect()
     }
 
     /// The records of a run's jobs, in the order they started.

@@ -31,7 +31,7 @@ impl Trigger {
         if status.is_final() && status != Status::Cancelled {
             return Err(TriggerError::Ended { id: run_id.into(), status });
         }
-        let closed = self.close(&record, Status::Cancelled, &format!("cancelled by {by}")).await?;
+        let closed = self.close(&record, Status::Cancelled, Some(&format!("cancelled by {by}"))).await?;
         let stopped = self
             .sfn
             .stop_execution()

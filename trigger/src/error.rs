@@ -66,6 +66,9 @@ pub enum TriggerError {
         /// How.
         status: rsqlflow_config::audit::Status,
     },
+    /// Whose turn it is changed whenever it was looked at.
+    #[error("too many triggers start runs of workflow `{0}` at once; try again")]
+    Contended(String),
     /// AWS refused or was not reached.
     #[error("{action} failed: {message}")]
     Aws {
@@ -91,6 +94,25 @@ fn nearest(known: &Option<String>) -> String {
 }
 
 impl TriggerError {
+    /// A name for the kind of error, for programs; it stays as it is.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownWorkflow { .. } => "Rsql.UnknownWorkflow",
+            Self::InvalidWorkflow { .. } => "Rsql.InvalidWorkflow",
+            Self::Disabled(_) => "Rsql.WorkflowDisabled",
+            Self::InvalidRunId { .. } => "Rsql.InvalidRunId",
+            Self::InvalidParameter { .. } => "Rsql.InvalidParameter",
+            Self::RunExists { .. } => "Rsql.RunExists",
+            Self::TooLarge { .. } => "Rsql.InputTooLarge",
+            Self::UnknownRun(_) => "Rsql.UnknownRun",
+            Self::Ended { .. } => "Rsql.RunEnded",
+            Self::Contended(_) => "Rsql.Contended",
+            Self::Aws { unreachable: true, .. } => "Rsql.Unreachable",
+            Self::Aws { unreachable: false, .. } => "Rsql.AwsError",
+            Self::Record { .. } => "Rsql.UnreadableRecord",
+        }
+    }
+
     /// From an SDK error, keeping the service's own code and message.
     pub fn aws<E, R>(action: &'static str, error: aws_sdk_dynamodb::error::SdkError<E, R>) -> Self
     where

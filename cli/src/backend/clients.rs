@@ -23,6 +23,8 @@ pub(crate) struct Clients {
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
     /// Secrets Manager.
     pub(crate) secrets: aws_sdk_secretsmanager::Client,
+    /// SNS.
+    pub(crate) sns: aws_sdk_sns::Client,
 }
 
 impl Clients {
@@ -33,6 +35,7 @@ impl Clients {
             sfn: aws_sdk_sfn::Client::new(config),
             logs: aws_sdk_cloudwatchlogs::Client::new(config),
             secrets: aws_sdk_secretsmanager::Client::new(config),
+            sns: aws_sdk_sns::Client::new(config),
         }
     }
 }

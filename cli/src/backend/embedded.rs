@@ -59,7 +59,7 @@ struct Runtime {
     step_functions: Arc<StepFunctions>,
     host: Arc<Host>,
     serving: Option<Serving>,
-    /// Closes the records of runs that are ended from outside.
+    /// Does what the trigger function does when an execution ends.
     records: JoinHandle<()>,
 }
 
@@ -111,12 +111,14 @@ impl Embedded {
             Host::separate(separate, &self.settings)
         };
         cloud.ssm().attach(host.clone()).await.map_err(CliError::embedded("cannot attach the agent"))?;
-        let records = tokio::spawn(ended::close_records(
-            step_functions.subscribe(),
+        let changes = step_functions.subscribe();
+        let resumed = step_functions.resume().await.map_err(failed())?;
+        let records = tokio::spawn(ended::handle_ends(
+            changes,
             trigger(clients, &self.settings),
+            clients.sfn.clone(),
             state_machines(&self.settings).master,
         ));
-        let resumed = step_functions.resume().await.map_err(failed())?;
         if resumed > 0 {
             tracing::info!(executions = resumed, "going on with executions that were running");
         }

@@ -34,6 +34,7 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
         workflow_execution_id: args.id,
         parameters: args.params.into_iter().collect::<BTreeMap<_, _>>(),
         started_by: context.person(),
+        ..StartRequest::default()
     };
     let started = backend.trigger().start(request).await?;
     let run_id = started.workflow_execution_id.as_str();

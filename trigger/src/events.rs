@@ -1,0 +1,127 @@
+//! What the trigger does when something happens: the handler of the Lambda function, and of `rsqlflow up`.
+//!
+//! Three events are taken: a schedule's, a plain one that names a workflow, and Step Functions' word that an execution
+//! has changed its status. Events are delivered at least once, and one that ended in an error is delivered again, so
+//! every one may be handled twice and at once: a schedule's run id follows from its scheduled time, a plain one's from
+//! the id of the request, and an end is recorded once. An error says what kind it is and what is wrong; what it left
+//! undone, the same event again or a later one of the workflow does.
+
+mod error;
+mod form;
+
+use serde_json::{Value, json};
+
+pub use error::EventError;
+pub use form::{Ended, Event, Plain, ScheduledStart};
+
+use crate::ended::End;
+use crate::{Scheduled, StartRequest, Trigger, TriggerError};
+
+/// What is known of an event beside itself.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Id of the request: the same when the event is delivered again after an error.
+    pub request_id: String,
+}
+
+/// Characters of the request id in the id of a run that was given none: enough that two never meet.
+const REQUEST_ID_PART: usize = 12;
+
+/// Handles one event.
+///
+/// # Errors
+/// [`EventError`], of the kinds of [`TriggerError::code`] or `Rsql.InvalidEvent`.
+pub async fn handle(trigger: &Trigger, event: Value, context: &Context) -> Result<Value, EventError> {
+    match Event::parse(event)? {
+        Event::Scheduled(start) => scheduled(trigger, start).await,
+        Event::Plain(plain) => plainly(trigger, plain, context).await,
+        Event::Ended(ended) => after(trigger, ended).await,
+    }
+}
+
+async fn scheduled(trigger: &Trigger, start: ScheduledStart) -> Result<Value, EventError> {
+    let workflow_id = &start.workflow_id;
+    let became = match trigger.start_scheduled(workflow_id, start.scheduled_time).await {
+        // Somebody has switched it off on purpose.
+        Err(TriggerError::Disabled(_)) => {
+            tracing::info!(workflow = workflow_id, "not started: the workflow is switched off");
+            return Ok(json!({ "workflow_id": workflow_id, "ignored": "the workflow is switched off" }));
+        }
+        became => became?,
+    };
+    tracing::info!(workflow = workflow_id, ?became, "a schedule's event");
+    Ok(match became {
+        Scheduled::Started(started) => json!({
+            "workflow_id": workflow_id,
+            "workflow_execution_id": started.workflow_execution_id,
+            "execution_arn": started.execution_arn,
+            "already_started": started.already_started,
+        }),
+        Scheduled::Waiting { workflow_execution_id, waiting_for } => json!({
+            "workflow_id": workflow_id,
+            "workflow_execution_id": workflow_execution_id,
+            "waiting_for": waiting_for,
+        }),
+        Scheduled::Over { workflow_execution_id, status, message } => json!({
+            "workflow_id": workflow_id,
+            "workflow_execution_id": workflow_execution_id,
+            "execution_status": status,
+            "message": message,
+        }),
+    })
+}
+
+async fn plainly(trigger: &Trigger, plain: Plain, context: &Context) -> Result<Value, EventError> {
+    let workflow_id = plain.workflow_id;
+    // Those that wait longer come first. Nothing that is wrong with them keeps this one from its own start.
+    if let Err(error) = trigger.advance(&workflow_id).await {
+        tracing::warn!(workflow = workflow_id, %error, "runs that wait could not be looked at");
+    }
+    let run_id = plain.workflow_execution_id.or_else(|| {
+        let part: String =
+            context.request_id.chars().filter(char::is_ascii_alphanumeric).take(REQUEST_ID_PART).collect();
+        (part.len() == REQUEST_ID_PART).then(|| format!("{workflow_id}-{part}"))
+    });
+    let request = StartRequest {
+        workflow_id: workflow_id.clone(),
+        workflow_execution_id: run_id,
+        parameters: plain.parameters,
+        started_by: "lambda".into(),
+        ..StartRequest::default()
+    };
+    let started = trigger.start(request).await?;
+    tracing::info!(workflow = workflow_id, run = started.workflow_execution_id, "started");
+    Ok(json!({
+        "workflow_id": workflow_id,
+        "workflow_execution_id": started.workflow_execution_id,
+        "execution_arn": started.execution_arn,
+        "already_started": started.already_started,
+    }))
+}
+
+/// The record first, then those that waited for the end, then the jobs, whose hosts are waited for.
+async fn after(trigger: &Trigger, ended: Ended) -> Result<Value, EventError> {
+    let run_id = ended.name;
+    if ended.state_machine_arn != trigger.settings.master_arn || ended.status == "RUNNING" {
+        return Ok(json!({ "ignored": format!("{} {}", ended.state_machine_arn, ended.status) }));
+    }
+    let Some(record) = trigger.audit.run(&run_id).await? else {
+        return Ok(json!({ "workflow_execution_id": run_id, "ignored": "there is no record of this run" }));
+    };
+    let end = End { status: ended.status, error: ended.error, cause: ended.cause, input: ended.input };
+    let settled = trigger.settle(&record, &end).await?;
+    let started = trigger.advance(&record.workflow_id).await;
+    let closed_jobs =
+        if end.leaves_jobs() { trigger.close_jobs(&run_id, settled.status).await? } else { vec![] };
+    let started = started?;
+    tracing::info!(run = run_id, ?settled, ?started, ?closed_jobs, "a run has ended");
+    Ok(json!({
+        "workflow_id": record.workflow_id,
+        "workflow_execution_id": run_id,
+        "execution_status": settled.status,
+        "closed": settled.closed,
+        "notified": settled.notified,
+        "closed_jobs": closed_jobs,
+        "started": started,
+    }))
+}

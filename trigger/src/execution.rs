@@ -1,0 +1,89 @@
+//! The execution behind a run: its name is the run's id, so starting it again is harmless.
+
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
+use aws_sdk_sfn::operation::start_execution::StartExecutionError;
+use rsqlflow_config::audit::{Status, WorkflowAudit};
+use rsqlflow_config::time;
+
+use crate::record::Recorded;
+use crate::{Started, Trigger, TriggerError};
+
+/// How far the clocks of two callers of AWS may be apart: five minutes, beyond which their signatures are refused.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>
+const CLOCK_SKEW_SECONDS: i64 = 300;
+
+impl Trigger {
+    /// Starts the execution of a recorded run, or finds that it has been started.
+    pub(crate) async fn execute(&self, recorded: Recorded, input: &str) -> Result<Started, TriggerError> {
+        let run_id = recorded.record.workflow_execution_id.as_str();
+        let already = |already_started| Started {
+            workflow_execution_id: run_id.into(),
+            execution_arn: self.execution_arn(run_id),
+            already_started,
+        };
+        let status = recorded.record.execution_status;
+        if status.is_final() {
+            // A run that has ended is looked at, not run again; one that was cancelled before it started has no end
+            // to look at.
+            return match self.execution(run_id).await? {
+                Some(_) => Ok(already(true)),
+                None => Err(TriggerError::Ended { id: run_id.into(), status }),
+            };
+        }
+        let started = self
+            .sfn
+            .start_execution()
+            .state_machine_arn(&self.settings.master_arn)
+            .name(run_id)
+            .input(input)
+            .send()
+            .await;
+        match started {
+            Ok(_) => Ok(already(recorded.before)),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(StartExecutionError::ExecutionAlreadyExists(_))
+                ) =>
+            {
+                // The record is older, so the execution is its own: running under an item that has changed since,
+                // or ended.
+                if recorded.before || self.is_this_run(&recorded.record, input).await? {
+                    return Ok(already(true));
+                }
+                let message = "Step Functions knows another execution of this name, which is not this run's";
+                self.close(&recorded.record, Status::Failed, Some(message)).await?;
+                Err(TriggerError::RunExists { id: run_id.into(), of: String::new() })
+            }
+            Err(error) => Err(TriggerError::aws("starting the execution", error)),
+        }
+    }
+
+    /// Whether the execution of a fresh record's name was started by a rival with the same wish, rather than long ago.
+    async fn is_this_run(&self, record: &WorkflowAudit, input: &str) -> Result<bool, TriggerError> {
+        let Some(execution) = self.execution(&record.workflow_execution_id).await? else { return Ok(false) };
+        let recorded = time::parse(&record.execution_start_ts).map_or(0, |time| time.timestamp());
+        // Clocks of two triggers, and the service's, may differ by as much as requests may be old.
+        let fresh = execution.start_date.secs() >= recorded - CLOCK_SKEW_SECONDS;
+        Ok(fresh && execution.input.as_deref() == Some(input))
+    }
+
+    /// The execution of a run, where there is one.
+    pub(crate) async fn execution(
+        &self,
+        run_id: &str,
+    ) -> Result<Option<DescribeExecutionOutput>, TriggerError> {
+        match self.sfn.describe_execution().execution_arn(self.execution_arn(run_id)).send().await {
+            Ok(execution) => Ok(Some(execution)),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_execution_does_not_exist()) => {
+                Ok(None)
+            }
+            Err(error) => Err(TriggerError::aws("looking at the execution", error)),
+        }
+    }
+
+    /// ARN of a run's execution, which follows from its name.
+    pub(crate) fn execution_arn(&self, run_id: &str) -> String {
+        format!("{}:{run_id}", self.settings.master_arn.replacen(":stateMachine:", ":execution:", 1))
+    }
+}

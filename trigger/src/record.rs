@@ -1,0 +1,211 @@
+//! The record of a run: made only if there is none, closed only once.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use rsqlflow_config::audit::{StageAudit, Status, WorkflowAudit};
+use rsqlflow_config::run::RunInput;
+use rsqlflow_config::time;
+use rsqlflow_config::workflow::Workflow;
+use serde_dynamo::aws_sdk_dynamodb_1::to_item;
+
+use crate::{StartRequest, Trigger, TriggerError};
+
+/// A run's record, and whether it was there before.
+pub(crate) struct Recorded {
+    pub(crate) record: WorkflowAudit,
+    pub(crate) before: bool,
+}
+
+impl Trigger {
+    /// Writes the run's record if there is none, or finds the one that is this run's.
+    pub(crate) async fn record(
+        &self,
+        workflow: &Workflow,
+        input: &RunInput,
+        request: &StartRequest,
+    ) -> Result<Recorded, TriggerError> {
+        let run_id = &input.run.workflow_execution_id;
+        // The key has the workflow in it, so a run of another workflow with this id would not collide by itself.
+        if let Some(record) = self.audit.run(run_id).await? {
+            return same_run(record, request);
+        }
+        let record = audit_record(workflow, input, request, &self.execution_arn(run_id));
+        let item = to_item(&record).map_err(|error| TriggerError::Record {
+            table: self.settings.workflow_audit_table.clone(),
+            message: error.to_string(),
+        })?;
+        let put = self
+            .dynamodb
+            .put_item()
+            .table_name(&self.settings.workflow_audit_table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(workflow_execution_id)")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Recorded { record, before: false }),
+            // Another start was quicker; then its record is there to be compared.
+            Err(error)
+                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+            {
+                match self.audit.run(run_id).await? {
+                    Some(record) => same_run(record, request),
+                    None => Err(TriggerError::RunExists { id: run_id.clone(), of: String::new() }),
+                }
+            }
+            Err(error) => Err(TriggerError::aws("recording the run", error)),
+        }
+    }
+
+    /// Gives a run's record a final status, unless it has one.
+    pub(crate) async fn close(
+        &self,
+        record: &WorkflowAudit,
+        status: Status,
+        message: Option<&str>,
+    ) -> Result<bool, TriggerError> {
+        self.close_where(record, status, message, "").await
+    }
+
+    /// The same for a scheduled run, unless it has been let go: then it is started by whoever comes by, and what it
+    /// becomes is its execution's to say.
+    pub(crate) async fn close_unadmitted(
+        &self,
+        record: &WorkflowAudit,
+        status: Status,
+        message: &str,
+    ) -> Result<bool, TriggerError> {
+        self.close_where(record, status, Some(message), " AND attribute_not_exists(admitted_ts)").await
+    }
+
+    async fn close_where(
+        &self,
+        record: &WorkflowAudit,
+        status: Status,
+        message: Option<&str>,
+        and: &str,
+    ) -> Result<bool, TriggerError> {
+        let set = "SET execution_status = :status, execution_end_ts = :end";
+        let mut change =
+            Change::new(format!("{set}{}", message.map_or("", |_| ", error_message = :message")))
+                .value(":status", status.as_str())
+                .value(":end", &time::now());
+        if let Some(message) = message {
+            change = change.value(":message", message);
+        }
+        self.change_open(record, change, and, "closing the run's record").await
+    }
+
+    /// Changes a record that is not final; whether it was not.
+    pub(crate) async fn change_open(
+        &self,
+        record: &WorkflowAudit,
+        change: Change,
+        and: &str,
+        action: &'static str,
+    ) -> Result<bool, TriggerError> {
+        let mut update = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.settings.workflow_audit_table)
+            .key("workflow_execution_id", AttributeValue::S(record.workflow_execution_id.clone()))
+            .key("workflow_id", AttributeValue::S(record.workflow_id.clone()))
+            .update_expression(change.expression)
+            .set_expression_attribute_values(Some(change.values));
+        let mut names = Vec::new();
+        for (at, last) in Status::FINAL.into_iter().enumerate() {
+            let name = format!(":f{at}");
+            update = update.expression_attribute_values(&name, AttributeValue::S(last.as_str().into()));
+            names.push(name);
+        }
+        // A record that is gone, expired say, is not made anew.
+        let is_open =
+            format!("attribute_exists(workflow_id) AND NOT execution_status IN ({})", names.join(", "));
+        match update.condition_expression(is_open + and).send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(TriggerError::aws(action, error)),
+        }
+    }
+}
+
+/// A change of a record: an update expression and its values.
+pub(crate) struct Change {
+    expression: String,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Change {
+    pub(crate) fn new(expression: impl Into<String>) -> Self {
+        Self { expression: expression.into(), values: HashMap::new() }
+    }
+
+    pub(crate) fn value(self, name: &str, text: &str) -> Self {
+        self.attribute(name, AttributeValue::S(text.into()))
+    }
+
+    pub(crate) fn attribute(mut self, name: &str, value: AttributeValue) -> Self {
+        self.values.insert(name.into(), value);
+        self
+    }
+}
+
+/// Whether a record that is there is that of the run asked for.
+fn same_run(record: WorkflowAudit, request: &StartRequest) -> Result<Recorded, TriggerError> {
+    let other = if record.workflow_id != request.workflow_id {
+        format!(" of workflow `{}`", record.workflow_id)
+    } else if record.parameters != request.parameters {
+        " with other parameters".into()
+    } else {
+        return Ok(Recorded { record, before: true });
+    };
+    Err(TriggerError::RunExists { id: record.workflow_execution_id, of: other })
+}
+
+fn audit_record(workflow: &Workflow, input: &RunInput, request: &StartRequest, arn: &str) -> WorkflowAudit {
+    WorkflowAudit {
+        workflow_execution_id: input.run.workflow_execution_id.clone(),
+        workflow_id: workflow.workflow_id.clone(),
+        execution_status: Status::Triggered,
+        execution_start_ts: time::now(),
+        execution_end_ts: None,
+        rsql_jobs: jobs(input),
+        stages: stages(workflow),
+        parameters: request.parameters.clone(),
+        error_message: None,
+        started_by: request.started_by.clone(),
+        execution_arn: Some(arn.into()),
+        scheduled_time: request.scheduled_time.clone(),
+        admitted_ts: None,
+        waiting_for: None,
+        restart_of: None,
+        restarted_by: None,
+        completed_earlier: vec![],
+        left_out: vec![],
+    }
+}
+
+/// The names of the jobs that a run has.
+pub(crate) fn jobs(input: &RunInput) -> Vec<String> {
+    input.stages.iter().flat_map(|stage| &stage.jobs).map(|job| job.job_name.clone()).collect()
+}
+
+/// The stages as a run takes them from its item.
+pub(crate) fn stages(workflow: &Workflow) -> Vec<StageAudit> {
+    workflow
+        .workflow_stages
+        .iter()
+        .enumerate()
+        .map(|(at, stage)| StageAudit {
+            stage_description: stage.title(at),
+            execution_type: stage.execution_type,
+            jobs: stage.scripts.iter().map(|script| script.job_name().to_string()).collect(),
+            skipped: !stage.enabled(),
+        })
+        .collect()
+}

@@ -1,0 +1,11 @@
+//! The trigger's events against the embedded services: the same SDK clients, no socket.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(unreachable_pub, dead_code, reason = "the cloud is shared with other tests")]
+
+#[path = "../cloud/mod.rs"]
+mod cloud;
+mod ends;
+mod forms;
+mod orders;
+mod overlaps;
+mod races;
