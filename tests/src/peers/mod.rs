@@ -47,6 +47,19 @@ impl Kind {
     }
 }
 
+/// Whether the patches of `tests/peers/` are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Patches {
+    /// As in every scenario.
+    Applied,
+    /// The server as its authors made it; moto is only told to run state machines.
+    None,
+}
+
+/// moto as it is.
+const PLAIN_MOTO: &str = "import sys\nfrom moto import server\nfrom moto.core.config import default_user_config\n\
+default_user_config['stepfunctions'] = {'execute_state_machine': True}\nserver.main(sys.argv[1:])";
+
 /// A peer that runs, and ends with its test.
 pub struct Peer {
     child: Child,
@@ -59,20 +72,32 @@ impl Peer {
     /// # Panics
     /// When it is not installed, or ends first; what it printed is shown.
     pub fn start(site: &Site, kind: Kind) -> Self {
+        Self::start_with(site, kind, Patches::Applied)
+    }
+
+    /// Starts one with or without patches, with its files in the site, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it is not installed, or ends first; what it printed is shown.
+    pub fn start_with(site: &Site, kind: Kind, patches: Patches) -> Self {
         let python = python();
         assert!(python.exists(), "{} is missing: run `setup/install peers`", python.display());
         let port = free_port();
-        let (launcher, arguments) = match kind {
-            Kind::MiniStack => ("ministack_peer.py", vec![]),
-            Kind::Moto => {
-                ("moto_peer.py", vec!["-H".to_owned(), "127.0.0.1".into(), "-p".into(), port.to_string()])
-            }
+        let (launcher, plain) = match kind {
+            Kind::MiniStack => ("ministack_peer.py", "from ministack import app\napp.main()"),
+            Kind::Moto => ("moto_peer.py", PLAIN_MOTO),
             Kind::Embedded => panic!("the embedded default is no peer"),
         };
         let log = site.path("peer.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new(python);
-        command.arg(project().join("tests/peers").join(launcher)).args(arguments);
+        match patches {
+            Patches::Applied => command.arg(project().join("tests/peers").join(launcher)),
+            Patches::None => command.arg("-c").arg(plain),
+        };
+        if kind == Kind::Moto {
+            command.args(["-H", "127.0.0.1", "-p"]).arg(port.to_string());
+        }
         command.current_dir(site.path("")).stdin(Stdio::null());
         command.stdout(file.try_clone().unwrap()).stderr(file);
         for (name, _) in std::env::vars() {

@@ -97,12 +97,14 @@ fn differences(template: &Value, policy: &str, calls: &Proxy) -> Vec<String> {
         for action in &statement.actions {
             let not_seen = NOT_SEEN.iter().any(|(name, _)| name == action);
             let called = used.iter().any(|(used, _)| used == action);
-            if called == not_seen && !(action.starts_with(SOON) && !called) {
-                found.push(format!(
-                    "{policy}: {}: {action} is {}",
-                    statement.sid,
-                    if not_seen { "called, and listed as if that could not be seen" } else { "never called" }
-                ));
+            match (called, not_seen) {
+                (true, true) => {
+                    found.push(format!("{action} is called, and listed as if that could not be seen"))
+                }
+                (false, false) if !action.starts_with(SOON) => {
+                    found.push(format!("{policy}: {}: {action} is never called", statement.sid));
+                }
+                _ => {}
             }
         }
         for table in &statement.tables {
