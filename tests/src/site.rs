@@ -63,13 +63,16 @@ pub fn run(command: &mut Command) -> Ran {
     Ran::from(command.stdin(Stdio::null()).output().expect("the command starts"))
 }
 
-/// The directory of the binaries under test: that of the test binary, without `deps`.
+/// The directory of the binaries under test: that of this program, without `deps`.
 ///
 /// # Panics
 /// When they have not been built.
 pub fn binaries() -> PathBuf {
-    let test = std::env::current_exe().expect("the test knows its own path");
-    let dir = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_path_buf();
+    let program = std::env::current_exe().expect("a program knows its own path");
+    let mut dir = program.parent().expect("a directory").to_path_buf();
+    if dir.ends_with("deps") {
+        dir.pop();
+    }
     assert!(
         dir.join("rsqlflow").exists(),
         "the binaries are not built: run `cargo build` (`make test` does)"

@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "test code")]
 
+mod conformance;
 mod ends;
 mod permissions;
 mod stages;
