@@ -18,7 +18,7 @@ use crate::journal::{Journal, JournalError, StoredJob};
 use crate::metrics::Metrics;
 use crate::protocol::{Accepted, JobInfo};
 use crate::secrets::Secrets;
-use crate::{http, job_file, journal, library, socket};
+use crate::{host_record, http, job_file, journal, library, socket};
 
 /// Why an agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +135,7 @@ impl Agent {
             metrics,
             lib_dir,
             socket,
+            host_changed: tokio::sync::Notify::new(),
             stop: stop_seen,
         });
         let pages = match context.config.listen {
@@ -152,6 +153,10 @@ impl Agent {
         let watched_at = pages.as_ref().and_then(|pages| pages.local_addr().ok());
         if let Some(pages) = pages {
             tasks.spawn(http::serve(pages, Arc::clone(&context), journal.clone()));
+        }
+        if !context.config.hosts_table.is_empty() {
+            let context = Arc::clone(&context);
+            tasks.spawn(async move { host_record::keep(&context).await });
         }
         tasks.spawn(socket::serve(listener, Arc::clone(&context)));
         Ok(Self { context, journal, watched_at, socket_file, tasks, _lock: lock })
@@ -211,6 +216,9 @@ impl Agent {
         };
         self.handle().stop(how).await;
         self.tasks.shutdown().await;
+        if !self.context.config.hosts_table.is_empty() {
+            host_record::leave(&self.context).await;
+        }
         // What was noted last is written before the lock is let go.
         if let Err(error) = self.journal.settle().await {
             tracing::warn!(%error, "the journal could not be written to its end");

@@ -93,8 +93,12 @@ async fn write(client: &aws_sdk_dynamodb::Client, table: &str, record: &JobAudit
     let result = call
         .expression_attribute_names("#status", "execution_status")
         .update_expression(format!("SET {}", sets.join(", ")))
+        .expression_attribute_names("#attempt", "attempt")
+        .expression_attribute_values(":attempt", AttributeValue::N(record.attempt.to_string()))
+        // A job that was given to another host has a later attempt there, of which this host knows nothing.
         .condition_expression(format!(
-            "attribute_not_exists(#status) OR NOT (#status IN ({}))",
+            "attribute_not_exists(#status) OR (NOT (#status IN ({})) AND (attribute_not_exists(#attempt) OR \
+             #attempt <= :attempt))",
             finals.join(", ")
         ))
         .send()
@@ -106,7 +110,7 @@ async fn write(client: &aws_sdk_dynamodb::Client, table: &str, record: &JobAudit
                 workflow_execution_id = record.workflow_execution_id,
                 job_name = record.job_name,
                 status = %record.execution_status,
-                "a final audit record is there; it stays"
+                "a final audit record, or that of another host, is there; it stays"
             );
             Ok(())
         }

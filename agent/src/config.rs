@@ -34,6 +34,10 @@ pub struct AgentConfig {
     pub supervisor: PathBuf,
     /// Name of the job audit table.
     pub job_audit_table: String,
+    /// Name of the table that hosts enter themselves into; empty for none.
+    pub hosts_table: String,
+    /// The host's tags, separated by blanks.
+    pub tags: String,
     /// CloudWatch Logs group of the jobs' output.
     pub log_group: String,
     /// Time between TERM and KILL.
@@ -78,6 +82,8 @@ impl AgentConfig {
             scripts_dir: settings.scripts_dir.clone(),
             supervisor,
             job_audit_table: settings.tables.job_audit.clone(),
+            hosts_table: settings.tables.hosts.clone(),
+            tags: settings.agent.tags.clone(),
             log_group: settings.log_group.clone(),
             grace: Duration::from_secs(settings.agent.grace_seconds.into()),
             log_limit_bytes: settings.agent.log_limit_bytes,

@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub socket: PathBuf,
     /// Below it every attempt gets a control group of its own, where the host lets us.
     pub cgroup: Option<PathBuf>,
+    /// Told when what others see of the host has changed.
+    pub host_changed: tokio::sync::Notify,
     /// Set once the agent is to stop.
     pub stop: watch::Receiver<Option<Interrupt>>,
 }

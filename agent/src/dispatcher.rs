@@ -795,6 +795,7 @@ impl Dispatcher {
         std::fs::File::open(&self.context.config.data_dir)?.sync_all()?;
         tracing::info!(drained, "an operator decides whether the host takes jobs");
         self.drained = drained;
+        self.context.host_changed.notify_one();
         Ok(())
     }
 

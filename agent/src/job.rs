@@ -133,7 +133,7 @@ impl Run {
             self.ship_what_was_left();
         }
         loop {
-            let last = self.job.attempts.last().map_or(0, |last| last.attempt);
+            let last = self.last_attempt();
             let (number, end) = match found.take() {
                 Some(Found::Running(attempt)) => (last, self.attend(attempt, last, interrupts).await?),
                 Some(Found::Ended(end) | Found::Lost(end)) => (last, end),
@@ -143,7 +143,7 @@ impl Run {
                     return Some(Outcome { attempt: last, end });
                 }
                 None => {
-                    if last > 0 {
+                    if !self.job.attempts.is_empty() {
                         self.pause(interrupts).await;
                     }
                     if let Some(interrupt) = interrupts.now() {
@@ -199,8 +199,8 @@ impl Run {
             return Ok(true);
         }
         // What the audit trail says of a job that waits for longer than a moment.
-        let last = self.job.attempts.last().map_or(0, |last| last.attempt);
-        if last == 0 {
+        if self.job.attempts.is_empty() {
+            let last = self.last_attempt();
             let record = audit::record(&self.job, &self.context.config.instance_id, last, None);
             self.audit.send_replace(Some(JobAudit { execution_status: Status::Triggered, ..record }));
         }
@@ -254,6 +254,11 @@ impl Run {
         Ok(found)
     }
 
+    /// Number of the last attempt, or of the last that another host may have made.
+    fn last_attempt(&self) -> u32 {
+        self.job.attempts.last().map_or(self.job.request.first_attempt - 1, |last| last.attempt)
+    }
+
     fn push(&mut self, attempt: u32, started_at: String) {
         let log = LogMark::default();
         self.job.attempts.push(StoredAttempt { attempt, started_at, ended: None, log });
@@ -268,7 +273,7 @@ impl Run {
     async fn complete_attempts(&mut self) {
         let job_id = self.job.job_id.clone();
         loop {
-            let number = self.job.attempts.last().map_or(0, |last| last.attempt) + 1;
+            let number = self.last_attempt() + 1;
             let Some(file) = run_file(&self.context, &job_id, number).await else { break };
             if !file.is_supervised() && file.mark().is_none() && file.end().is_none() {
                 break;
@@ -298,7 +303,7 @@ impl Run {
         let found = self.find_last().await;
         // After a reboot neither file nor note of another attempt may have reached the disk, so none that may have been
         // started before it counts as not started: a script that does not run is seen, one that runs twice is not.
-        let last = self.job.attempts.last().map_or(0, |last| last.attempt);
+        let last = self.last_attempt();
         let another_may_have_run = match &found {
             None | Some(Found::Never) => true,
             Some(Found::Ended(end)) => self.another_follows(last, end),
@@ -354,7 +359,7 @@ impl Run {
 
     fn another_follows(&self, number: u32, end: &AttemptEnd) -> bool {
         let (Some(error), Some(retry)) = (end.error, &self.job.request.retry) else { return false };
-        retry.covers(error) && number < retry.max_attempts
+        retry.covers(error) && number + 1 - self.job.request.first_attempt < retry.max_attempts
     }
 
     /// Waits for the time of the next attempt, which counts from the end of the last, or for an interrupt.

@@ -36,6 +36,7 @@ mod config;
 mod context;
 mod dispatcher;
 mod handed_out;
+mod host_record;
 mod http;
 mod interrupt;
 mod job;

@@ -53,7 +53,7 @@ impl AttemptEnd {
 /// How a job ended: what is on disk before anyone is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// Number of the last attempt whose process started; 0 where none did.
+    /// Number of the last attempt whose process started; one less than the first where none did.
     pub attempt: u32,
     /// How it ended, or why no further attempt started.
     pub end: AttemptEnd,

@@ -67,6 +67,9 @@ pub enum Command {
     /// List runs, newest first
     #[command(after_help = examples::RUNS)]
     Runs(RunsArgs),
+    /// List the hosts that run scripts
+    #[command(after_help = examples::HOSTS)]
+    Hosts,
     /// Print what the jobs of a run printed
     #[command(after_help = examples::LOGS)]
     Logs(LogsArgs),

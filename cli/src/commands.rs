@@ -7,6 +7,7 @@ mod config;
 mod env;
 mod files;
 mod init;
+mod hosts;
 mod logs;
 pub(crate) mod run;
 mod runs;
@@ -41,6 +42,7 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
         Command::Run(args) => run::run(context, args).await,
         Command::Status(args) => status::status(context, args).await,
         Command::Runs(args) => runs::runs(context, args).await,
+        Command::Hosts => hosts::hosts(context).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Cancel(args) => cancel::cancel(context, args).await,
         Command::Completions { .. } | Command::Template { .. } => Ok(Exit::Ok),

@@ -1,9 +1,11 @@
 //! Records as text: pure functions from what the tables hold to what people read, golden-tested.
 
 mod config;
+mod hosts;
 mod runs;
 mod status;
 
 pub(crate) use config::{Difference, difference, items, lines};
+pub(crate) use hosts::{host_lines, hosts};
 pub(crate) use runs::runs;
 pub(crate) use status::status;

@@ -63,10 +63,22 @@ pub struct JobRequest {
     /// When the state machine sent it, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<String>,
+    /// Number of the first attempt, above 1 where another host was lost with the job.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub first_attempt: u32,
     /// Secrets Manager id of the warehouse credentials.
     pub secret_id: String,
     /// The task fails when it hears nothing for so long; the agent beats three times as often.
     pub heartbeat_seconds: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 impl std::fmt::Debug for JobRequest {
@@ -180,6 +192,7 @@ impl JobRequest {
             "arguments and parameters",
             texts.clone().any(nul).then(|| "must not contain NUL characters".into()),
         )?;
+        value("first_attempt", (self.first_attempt == 0).then(|| "must be above 0".into()))?;
         value("heartbeat_seconds", (self.heartbeat_seconds == 0).then(|| "must be above 0".into()))?;
         value("retry", self.retry.as_ref().and_then(Retry::problem).map(Into::into))?;
         value("pool", self.pool.as_deref().and_then(names::pool_name_problem))?;
@@ -360,6 +373,7 @@ mod tests {
             pool: Some("etl".into()),
             priority: -3,
             sent_at: None,
+            first_attempt: 1,
             secret_id: "s".into(),
             heartbeat_seconds: 30,
         }

@@ -10,6 +10,7 @@
 //! Nothing here speaks to AWS or touches a process: it is data and the rules data must keep.
 
 pub mod audit;
+pub mod host;
 pub mod job;
 pub mod names;
 pub mod retry;

@@ -101,6 +101,30 @@ pub fn pool_name_problem(name: &str) -> Option<String> {
         .map(|c| format!("contains {c:?}; use letters, digits, - _ ."))
 }
 
+/// Longest tag of a host.
+const TAG_MAX: usize = 64;
+
+/// Why `tag` cannot be a host's tag, if it cannot: one word, because a host's tags stand side by side.
+pub fn tag_problem(tag: &str) -> Option<String> {
+    if tag.is_empty() || tag.chars().count() > TAG_MAX {
+        return Some(format!("must have 1 to {TAG_MAX} characters"));
+    }
+    tag.chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "-_.=:/".contains(*c)))
+        .map(|c| format!("`{tag}` contains {c:?}; use letters, digits, - _ . = : /"))
+}
+
+/// Why `id` cannot be an instance id, if it cannot.
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html>
+pub fn instance_id_problem(id: &str) -> Option<String> {
+    let word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let ok = id.strip_prefix("i-").is_some_and(|rest| [8, 17].contains(&rest.len()) && word(rest))
+        || id.strip_prefix("mi-").is_some_and(|rest| rest.len() == 17 && word(rest));
+    (!ok).then(|| {
+        format!("`{id}` is not an instance id; write i- and 8 or 17 characters, or mi- and 17 characters")
+    })
+}
+
 /// Why `path` cannot be a script, if it cannot.
 ///
 /// Only what can be seen without the host: the agent checks the file itself, symlinks included, before it runs it.

@@ -38,8 +38,12 @@ pub struct RunContext {
     pub workflow_id: String,
     /// The run.
     pub workflow_execution_id: String,
-    /// Instance id of the host.
-    pub host: String,
+    /// Instance id of the host, where there is no choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<HostChoice>,
     /// Environment variables for every job that its own do not override.
     pub parameters: BTreeMap<String, String>,
     /// Secrets Manager id of the warehouse credentials.
@@ -48,6 +52,19 @@ pub struct RunContext {
     pub heartbeat_seconds: u32,
     /// Name of the job audit table.
     pub job_audit_table: String,
+}
+
+/// Hosts to choose from: those with an id, or those with a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostChoice {
+    /// Name of the table that hosts enter themselves into.
+    pub table: String,
+    /// Instance ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// A tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// One stage.

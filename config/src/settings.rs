@@ -26,7 +26,7 @@ pub const FILE_NAME: &str = "rsqlflow.toml";
 const LOCAL_REGION: &str = "us-east-1";
 
 /// Tables whose keys are the operator's own.
-const OPEN_TABLES: [&str; 3] = ["agent.environment", "agent.pools", "local.secrets"];
+const OPEN_TABLES: [&str; 4] = ["agent.environment", "agent.pools", "local.agents", "local.secrets"];
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -82,6 +82,8 @@ pub struct Tables {
     pub job_audit: String,
     /// Workflow audit records.
     pub workflow_audit: String,
+    /// Hosts.
+    pub hosts: String,
 }
 
 /// State machine ARNs.
@@ -116,6 +118,8 @@ pub struct Agent {
     pub min_free_mib: u64,
     /// Whether scripts and their directories must not be writable by others.
     pub strict_modes: bool,
+    /// The host's tags, words that config items choose hosts by.
+    pub tags: String,
     /// Address of health and metrics; empty for none.
     pub listen: String,
     /// Directories searched for programs by scripts.
@@ -138,6 +142,8 @@ pub struct Local {
     pub listen: String,
     /// Socket of an agent that runs as a process of its own; empty where `rsqlflow up` runs the agent itself.
     pub agent_socket: PathBuf,
+    /// Sockets of the agents of further hosts, by instance id.
+    pub agents: BTreeMap<String, PathBuf>,
     /// The warehouse.
     pub warehouse: Warehouse,
     /// More secrets.
@@ -274,6 +280,16 @@ impl Settings {
         for name in self.agent.pools.keys() {
             if let Some(problem) = crate::names::pool_name_problem(name) {
                 problems.push(format!("agent.pools.{name}: {problem}"));
+            }
+        }
+        for tag in self.agent.tags.split_whitespace() {
+            if let Some(problem) = crate::names::tag_problem(tag) {
+                problems.push(format!("agent.tags: {problem}"));
+            }
+        }
+        for host in self.local.agents.keys() {
+            if let Some(problem) = crate::names::instance_id_problem(host) {
+                problems.push(format!("local.agents: {problem}"));
             }
         }
         let listen = &self.agent.listen;

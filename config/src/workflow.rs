@@ -54,9 +54,12 @@ pub struct Workflow {
     /// Limit on the whole run in seconds; the run ends `timed_out` when it is passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
-    /// Instance id of the host whose agent runs the scripts; the `host` setting unless given.
+    /// The host whose agent runs the scripts; the `host` setting unless given. An instance id, or a list of them, or
+    /// `tag`: with several, each stage takes those that are online, least busy first, and a parallel stage spreads its
+    /// scripts over them. A script whose host is lost runs again on another only if its `retry.errors` name
+    /// `Rsql.HostLost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Hosts>,
     /// Secrets Manager id of the warehouse credentials; the `secret_id` setting unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_id: Option<String>,
@@ -71,6 +74,26 @@ pub struct Workflow {
     /// Whom to tell how a run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+}
+
+/// Where a workflow's scripts may run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Hosts {
+    /// On this one: an instance id.
+    One(String),
+    /// On any of these: instance ids.
+    Any(Vec<String>),
+    /// On any with a tag.
+    Tagged(Tag),
+}
+
+/// The hosts that have a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tag {
+    /// A word of the `agent.tags` setting of each of them, for instance `etl` or `role=etl`.
+    pub tag: String,
 }
 
 /// Scripts that run together.

@@ -21,6 +21,8 @@ pub struct Daemon<'a> {
     endpoint: Endpoint,
     program: PathBuf,
     data_dir: PathBuf,
+    socket: PathBuf,
+    settings: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -43,16 +45,39 @@ impl<'a> Daemon<'a> {
     /// # Panics
     /// When it does not come up; its log is shown.
     pub fn start_as(site: &'a Site, endpoint: &Endpoint, program: &Path, data_dir: &Path) -> Self {
-        let mut daemon = Self {
+        Self {
             site,
             endpoint: endpoint.clone(),
             program: program.into(),
             data_dir: data_dir.into(),
+            socket: socket(site),
+            settings: Vec::new(),
             child: None,
-        };
-        daemon.restart();
-        daemon.wait_until_it_listens();
-        daemon
+        }
+        .started()
+    }
+
+    /// Starts one of several, as the host `instance_id` with `tags`: data, socket and log bear its name.
+    ///
+    /// # Panics
+    /// When it does not come up; its log is shown.
+    pub fn start_host(site: &'a Site, endpoint: &Endpoint, instance_id: &str, tags: &str) -> Self {
+        Self {
+            site,
+            endpoint: endpoint.clone(),
+            program: binaries().join("rsqlflow-agent"),
+            data_dir: site.path(instance_id),
+            socket: site.path(&format!("{instance_id}.sock")),
+            settings: vec![("RSQLFLOW_HOST", instance_id.into()), ("RSQLFLOW_AGENT_TAGS", tags.into())],
+            child: None,
+        }
+        .started()
+    }
+
+    fn started(mut self) -> Self {
+        self.restart();
+        self.wait_until_it_listens();
+        self
     }
 
     /// Starts it again; it need not listen yet.
@@ -72,7 +97,7 @@ impl<'a> Daemon<'a> {
     /// # Panics
     /// When it ends first; its log is shown.
     pub fn wait_until_it_listens(&mut self) {
-        let (socket, log) = (socket(self.site), self.log_path());
+        let (socket, log) = (self.socket.clone(), self.log_path());
         let child = self.child.as_mut().expect("the daemon was started");
         wait_for("the daemon to listen", || {
             if let Ok(Some(status)) = child.try_wait() {
@@ -134,12 +159,12 @@ impl<'a> Daemon<'a> {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.site.path("agent.log")
+        self.data_dir.with_extension("log")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(arguments).arg("--data-dir").arg(&self.data_dir).arg("--socket").arg(socket(self.site));
+        command.args(arguments).arg("--data-dir").arg(&self.data_dir).arg("--socket").arg(&self.socket);
         command.current_dir(self.site.path(""));
         for (name, _) in std::env::vars() {
             if name.starts_with("RSQLFLOW_") || name.starts_with("AWS_") {
@@ -149,6 +174,7 @@ impl<'a> Daemon<'a> {
         // Nothing of this machine's own AWS configuration.
         command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
         command.envs(self.endpoint.environment());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 }

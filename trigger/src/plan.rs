@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rsqlflow_config::names::CONCURRENCY_MAX;
 use rsqlflow_config::run::{
-    JobInput, MachineArns, NotifyInput, RunContext, RunInput, StageInput, TIMEOUT_SECONDS_MAX,
+    HostChoice, JobInput, MachineArns, NotifyInput, RunContext, RunInput, StageInput, TIMEOUT_SECONDS_MAX,
     task_timeout_seconds,
 };
-use rsqlflow_config::workflow::{Script, Stage, Workflow};
+use rsqlflow_config::workflow::{Hosts, Script, Stage, Tag, Workflow};
 
 use crate::TriggerSettings;
 
@@ -24,7 +24,12 @@ pub fn plan(
         run: RunContext {
             workflow_id: workflow.workflow_id.clone(),
             workflow_execution_id: run_id.to_string(),
-            host: workflow.host.clone().unwrap_or_else(|| settings.host.clone()),
+            host: match &workflow.host {
+                None => Some(settings.host.clone()),
+                Some(Hosts::One(host)) => Some(host.clone()),
+                Some(Hosts::Any(_) | Hosts::Tagged(_)) => None,
+            },
+            hosts: host_choice(workflow, settings),
             parameters: shared,
             secret_id: workflow.secret_id.clone().unwrap_or_else(|| settings.secret_id.clone()),
             heartbeat_seconds: settings.heartbeat_seconds,
@@ -47,6 +52,15 @@ pub fn plan(
             parallel: settings.parallel_arn.clone(),
         },
         workflow_audit_table: settings.workflow_audit_table.clone(),
+    }
+}
+
+fn host_choice(workflow: &Workflow, settings: &TriggerSettings) -> Option<HostChoice> {
+    let table = settings.hosts_table.clone();
+    match workflow.host.as_ref()? {
+        Hosts::One(_) => None,
+        Hosts::Any(ids) => Some(HostChoice { table, ids: Some(ids.clone()), tag: None }),
+        Hosts::Tagged(Tag { tag }) => Some(HostChoice { table, ids: None, tag: Some(tag.clone()) }),
     }
 }
 

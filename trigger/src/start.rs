@@ -27,6 +27,8 @@ pub struct TriggerSettings {
     pub job_audit_table: String,
     /// Workflow audit table.
     pub workflow_audit_table: String,
+    /// Table of hosts.
+    pub hosts_table: String,
     /// ARN of the master state machine.
     pub master_arn: String,
     /// ARN of the state machine for sequential stages.
@@ -50,6 +52,7 @@ impl TriggerSettings {
             config_table: settings.tables.config.clone(),
             job_audit_table: settings.tables.job_audit.clone(),
             workflow_audit_table: settings.tables.workflow_audit.clone(),
+            hosts_table: settings.tables.hosts.clone(),
             master_arn: machines.master,
             sequential_arn: machines.sequential,
             parallel_arn: machines.parallel,
@@ -189,6 +192,7 @@ impl TriggerSettings {
             config_table: "config".into(),
             job_audit_table: "job-audit".into(),
             workflow_audit_table: "workflow-audit".into(),
+            hosts_table: "hosts".into(),
             master_arn: arn("master"),
             sequential_arn: arn("sequential"),
             parallel_arn: arn("parallel"),

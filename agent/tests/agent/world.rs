@@ -47,6 +47,8 @@ impl World {
             scripts_dir,
             supervisor: env!("CARGO_BIN_EXE_rsqlflow-supervisor").into(),
             job_audit_table: "audit".into(),
+            hosts_table: String::new(),
+            tags: String::new(),
             log_group: "/ops/logs".into(),
             grace: Duration::from_millis(300),
             log_limit_bytes: 0,
@@ -112,6 +114,7 @@ impl World {
             pool: None,
             priority: 0,
             sent_at: None,
+            first_attempt: 1,
             secret_id: "warehouse".into(),
             heartbeat_seconds: 30,
         }

@@ -98,6 +98,14 @@ Examples:
   rsqlflow runs nightly --limit 5
   rsqlflow runs --json | jq -r '.[].workflow_execution_id'";
 
+pub(super) const HOSTS: &str = "\
+Examples:
+  rsqlflow hosts
+  rsqlflow hosts --json | jq -r '.[] | select(.online) | .instance_id'
+
+A host enters itself into the table of hosts four times a minute, and is offline when it has not for a minute.
+`rsqlflow-agent drain` on the host keeps new jobs from it.";
+
 pub(super) const LOGS: &str = "\
 Examples:
   rsqlflow logs RUN

@@ -108,9 +108,13 @@ impl Embedded {
         let host = if separate.as_os_str().is_empty() {
             self.start_agent().await?
         } else {
-            Host::separate(separate, &self.settings)
+            Host::separate(&self.settings.host, separate)
         };
-        cloud.ssm().attach(host.clone()).await.map_err(CliError::embedded("cannot attach the agent"))?;
+        let attached = || CliError::embedded("cannot attach the agent");
+        cloud.ssm().attach(host.clone()).await.map_err(attached())?;
+        for (instance_id, socket) in &self.settings.local.agents {
+            cloud.ssm().attach(Host::separate(instance_id, socket)).await.map_err(attached())?;
+        }
         let changes = step_functions.subscribe();
         let resumed = step_functions.resume().await.map_err(failed())?;
         let records = tokio::spawn(ended::handle_ends(
@@ -204,7 +208,9 @@ impl Embedded {
             if let Some(serving) = runtime.serving {
                 serving.stop().await;
             }
-            self.cloud.ssm().detach(&self.settings.host);
+            for host in std::iter::once(&self.settings.host).chain(self.settings.local.agents.keys()) {
+                self.cloud.ssm().detach(host);
+            }
             runtime.host.shutdown().await;
             runtime.records.abort();
         }

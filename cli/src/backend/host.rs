@@ -44,9 +44,9 @@ impl Host {
     }
 
     /// Hands commands to the agent that listens at `socket`, whenever it does.
-    pub(super) fn separate(socket: &Path, settings: &Settings) -> Arc<Self> {
+    pub(super) fn separate(instance_id: &str, socket: &Path) -> Arc<Self> {
         let agent = Agent::Separate(Separate::at(socket));
-        Arc::new(Self { instance_id: settings.host.clone(), agent })
+        Arc::new(Self { instance_id: instance_id.to_owned(), agent })
     }
 
     /// Ends the agent of this process; a daemon of its own goes on.

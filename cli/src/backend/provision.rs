@@ -44,7 +44,7 @@ struct Table<'a> {
     index: Option<(&'static str, &'static str, Option<&'static str>)>,
 }
 
-fn tables(names: &Tables) -> [Table<'_>; 3] {
+fn tables(names: &Tables) -> [Table<'_>; 4] {
     [
         Table { name: &names.config, hash: "workflow_id", range: None, index: None },
         Table {
@@ -59,6 +59,7 @@ fn tables(names: &Tables) -> [Table<'_>; 3] {
             range: Some("workflow_id"),
             index: Some((RUNS_BY_WORKFLOW, "workflow_id", Some("execution_start_ts"))),
         },
+        Table { name: &names.hosts, hash: "instance_id", range: None, index: None },
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use super::values::{
     count, duration, exit_codes, factor, flag, host, job_name, notify_on, one_of, parameters, pool, priority,
-    retry_errors, schedule, script_path, scripts, stages, text, text_list, time, timezone, topic_arn,
+    retry_errors, schedule, script_path, scripts, stages, tag, text, text_list, time, timezone, topic_arn,
     workflow_id,
 };
 use super::{Key, optional, required};
@@ -29,6 +29,8 @@ pub(super) const WORKFLOW: &[Key] = &[
     optional("priority", priority),
     optional("notify", |walk, path, value| super::values::object(walk, path, value, NOTIFY)),
 ];
+
+pub(super) const TAG: &[Key] = &[required("tag", tag)];
 
 pub(super) const NOTIFY: &[Key] = &[required("topic_arn", topic_arn), optional("on", notify_on)];
 

@@ -110,15 +110,26 @@ pub(super) fn time(walk: &mut Walk, path: &str, value: &Value) {
 }
 
 pub(super) fn host(walk: &mut Walk, path: &str, value: &Value) {
-    // <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html>
-    with_text(walk, path, value, |id| {
-        let word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let ok = id.strip_prefix("i-").is_some_and(|rest| [8, 17].contains(&rest.len()) && word(rest))
-            || id.strip_prefix("mi-").is_some_and(|rest| rest.len() == 17 && word(rest));
-        (!ok).then(|| {
-            format!("`{id}` is not an instance id; write i- and 8 or 17 characters, or mi- and 17 characters")
-        })
-    });
+    let id = |walk: &mut Walk, path: &str, value: &Value| {
+        with_text(walk, path, value, crate::names::instance_id_problem);
+    };
+    match value {
+        Value::Array(ids) if ids.is_empty() => walk.add(path, "is empty: name a host, or leave it out"),
+        Value::Array(ids) => {
+            for (at, one) in ids.iter().enumerate() {
+                id(walk, &format!("{path}[{at}]"), one);
+                if ids[..at].contains(one) {
+                    walk.add(&format!("{path}[{at}]"), "is named before");
+                }
+            }
+        }
+        Value::Object(_) => object(walk, path, value, super::fields::TAG),
+        value => id(walk, path, value),
+    }
+}
+
+pub(super) fn tag(walk: &mut Walk, path: &str, value: &Value) {
+    with_text(walk, path, value, crate::names::tag_problem);
 }
 
 pub(super) fn topic_arn(walk: &mut Walk, path: &str, value: &Value) {

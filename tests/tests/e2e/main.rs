@@ -10,6 +10,7 @@ mod chaos;
 mod demo;
 mod disk_full;
 mod failures;
+mod hosts;
 mod plain_form;
 mod restarts;
 mod secrets;

@@ -1,0 +1,79 @@
+//! The host's own entry in the table of hosts: that it is there, and how it stands.
+//!
+//! State machines choose hosts by it, and `rsqlflow hosts` shows it. It is renewed four times a minute and whenever an
+//! operator drains the host; one that was not renewed for a minute is taken for gone. Nothing on this host depends on
+//! it: where it cannot be written, jobs that name the host come all the same.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use rsqlflow_config::host::{self, Standing};
+
+use crate::callback::why;
+use crate::context::Context;
+use crate::dispatcher::Overview;
+
+/// How often it is renewed: a third of what it is good for, and a moment more for the call.
+const EVERY: Duration = Duration::from_secs(host::ONLINE_SECONDS / 4);
+
+/// How long a host that stops takes to say so.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Keeps the entry as it should be, for as long as the agent runs.
+pub(crate) async fn keep(context: &Context) {
+    let mut failed = false;
+    loop {
+        let Some(overview) = context.dispatcher.overview().await else { return };
+        let standing = if overview.drained { Standing::Drained } else { Standing::Open };
+        let written = write(context, standing, &overview).await;
+        match &written {
+            Err(error) if !failed => {
+                tracing::warn!(error, "the host cannot enter itself into the table of hosts; trying on");
+            }
+            Ok(()) if failed => tracing::info!("the host is in the table of hosts again"),
+            _ => {}
+        }
+        failed = written.is_err();
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = context.host_changed.notified() => {}
+        }
+    }
+}
+
+/// Says that the agent stops: what is sent meanwhile goes to other hosts.
+pub(crate) async fn leave(context: &Context) {
+    let overview = Overview { drained: false, running: 0, queued: 0, reporting: 0, free_bytes: 0 };
+    let told = tokio::time::timeout(PATIENCE, write(context, Standing::Stopped, &overview)).await;
+    if let Ok(Err(error)) = told {
+        tracing::debug!(error, "the table of hosts was not told");
+    }
+}
+
+async fn write(context: &Context, standing: Standing, overview: &Overview) -> Result<(), String> {
+    let now = chrono::Utc::now();
+    let number = |number: i64| AttributeValue::N(number.to_string());
+    let count = |count: usize| number(i64::try_from(count).unwrap_or(i64::MAX));
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let config = &context.config;
+    context
+        .clients
+        .dynamodb
+        .put_item()
+        .table_name(&config.hosts_table)
+        .item("instance_id", text(&config.instance_id))
+        .item("host_status", text(standing.as_str()))
+        .item("tags", text(&host::tags(&config.tags)))
+        .item("version", text(env!("CARGO_PKG_VERSION")))
+        .item("running", count(overview.running))
+        .item("queued", count(overview.queued))
+        .item("jobs", count(overview.running + overview.queued))
+        .item("max_running_jobs", count(config.max_running_jobs))
+        .item("seen_ts", text(&rsqlflow_config::time::format(now)))
+        .item("seen_at", number(now.timestamp()))
+        .item("expires_at", number(now.timestamp() + host::FORGOTTEN_SECONDS))
+        .send()
+        .await
+        .map(|_| ())
+        .map_err(|error| why(&error))
+}
