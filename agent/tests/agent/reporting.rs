@@ -37,7 +37,8 @@ async fn a_final_record_of_someone_else_stays() {
     assert_eq!(calls.len(), 1);
     assert_eq!(
         calls[0]["ConditionExpression"],
-        "attribute_not_exists(#status) OR NOT (#status IN (:f0, :f1, :f2, :f3, :f4))"
+        "attribute_not_exists(#status) OR (NOT (#status IN (:f0, :f1, :f2, :f3, :f4)) AND \
+         (attribute_not_exists(#attempt) OR #attempt <= :attempt))"
     );
 }
 

@@ -66,6 +66,11 @@ impl World {
     }
 
     pub(crate) async fn start(&mut self) {
+        // With several threads a dropped agent is gone a moment later.
+        let socket = self.config.socket_path();
+        while std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+            tokio::task::yield_now().await;
+        }
         self.agent = Some(Agent::start(self.config.clone(), &self.aws.clients()).await.unwrap());
     }
 
