@@ -42,6 +42,7 @@ pub fn settings() -> TriggerSettings {
         config_table: "config".into(),
         job_audit_table: "job-audit".into(),
         workflow_audit_table: "workflow-audit".into(),
+        hosts_table: "rsqlflow-hosts".into(),
         master_arn: arn("master"),
         sequential_arn: arn("sequential"),
         parallel_arn: arn("parallel"),
