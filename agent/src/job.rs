@@ -272,16 +272,24 @@ impl Run {
     /// start, so these say which attempts there were and how all but the last of them ended.
     async fn complete_attempts(&mut self) {
         let job_id = self.job.job_id.clone();
-        loop {
-            let number = self.last_attempt() + 1;
-            let Some(file) = run_file(&self.context, &job_id, number).await else { break };
-            if !file.is_supervised() && file.mark().is_none() && file.end().is_none() {
-                break;
+        for number in self.job.request.first_attempt.. {
+            if self.job.attempts.iter().any(|attempt| attempt.attempt == number) {
+                continue;
             }
+            let file = run_file(&self.context, &job_id, number).await;
+            let file =
+                file.filter(|file| file.is_supervised() || file.mark().is_some() || file.end().is_some());
+            let Some(file) = file else {
+                if number > self.last_attempt() {
+                    break;
+                }
+                continue;
+            };
             let started_at =
                 file.spec().map_or_else(|_| self.job.accepted_at.clone(), |spec| spec.started_at);
             self.context.dispatcher.note_started(&job_id, number, started_at.clone());
             self.push(number, started_at);
+            self.job.attempts.sort_by_key(|attempt| attempt.attempt);
         }
         let earlier = self.job.attempts.len().saturating_sub(1);
         for attempt in &mut self.job.attempts[..earlier] {
@@ -313,10 +321,7 @@ impl Run {
             return found.filter(|found| !matches!(found, Found::Never));
         }
         self.push(last + 1, self.job.accepted_at.clone());
-        Some(Found::Lost(AttemptEnd::without_process(
-            JobError::HostLost,
-            "the host was started anew since the job was accepted; whether and how its script ended is not known",
-        )))
+        Some(Found::Lost(AttemptEnd::without_process(JobError::HostLost, REBOOTED)))
     }
 
     async fn find_last(&mut self) -> Option<Found> {
@@ -333,7 +338,7 @@ impl Run {
             }
             Found::Never => Some(Found::Lost(AttemptEnd::without_process(
                 JobError::HostLost,
-                "the run file of its attempt is gone; whether and how its script ended is not known",
+                if self.job.boot_id == boot_id() { RUN_FILE_GONE } else { REBOOTED },
             ))),
             Found::Running(attempt) => {
                 tracing::info!(attempt = number, "the script goes on under its supervisor");
@@ -513,6 +518,12 @@ impl Run {
         handle.settled(&job_id);
     }
 }
+
+const REBOOTED: &str =
+    "the host was started anew since the job was accepted; whether and how its script ended is not known";
+
+const RUN_FILE_GONE: &str =
+    "the run file of its attempt is gone; whether and how its script ended is not known";
 
 /// How long a script that may start waits for room on the host before it is tried again.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(2);
