@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use rsqlflow_config::audit::{AttemptAudit, JobAudit, Status};
+use rsqlflow_config::audit::{AttemptAudit, EXPIRES_AT, JobAudit, Status, expires_at};
 use rsqlflow_config::names;
 use tokio::sync::watch;
 
@@ -21,12 +21,16 @@ const RUNNING_AFTER: Duration = Duration::from_millis(100);
 /// small and attempts are few.
 const MESSAGE_MAX: usize = crate::message::MESSAGE_MAX + 1024;
 
+/// The job audit table.
+pub(crate) struct Table {
+    pub(crate) client: aws_sdk_dynamodb::Client,
+    pub(crate) name: String,
+    /// Days after which its records may be removed; 0 for never.
+    pub(crate) days: u32,
+}
+
 /// Writes what `records` holds until the final record is written.
-pub(crate) async fn keep(
-    client: aws_sdk_dynamodb::Client,
-    table: String,
-    mut records: watch::Receiver<Option<JobAudit>>,
-) {
+pub(crate) async fn keep(table: Table, mut records: watch::Receiver<Option<JobAudit>>) {
     let is_final =
         |record: &Option<JobAudit>| record.as_ref().is_some_and(|record| record.execution_status.is_final());
     loop {
@@ -38,7 +42,7 @@ pub(crate) async fn keep(
         let mut backoff = Backoff::default();
         let written = loop {
             let Some(record) = records.borrow_and_update().clone() else { return };
-            match write(&client, &table, &record).await {
+            match write(&table, &record).await {
                 Ok(()) => {
                     if backoff.has_paused() {
                         tracing::info!(job_name = record.job_name, "the audit record is written");
@@ -65,15 +69,18 @@ pub(crate) async fn keep(
 }
 
 /// One conditional write. `Ok` where the record is written or can never be.
-async fn write(client: &aws_sdk_dynamodb::Client, table: &str, record: &JobAudit) -> Result<(), String> {
-    let item: std::collections::HashMap<String, AttributeValue> = match serde_dynamo::to_item(record) {
+async fn write(table: &Table, record: &JobAudit) -> Result<(), String> {
+    let mut item: std::collections::HashMap<String, AttributeValue> = match serde_dynamo::to_item(record) {
         Ok(item) => item,
         Err(error) => {
             tracing::error!(%error, "an audit record cannot be written as an item");
             return Ok(());
         }
     };
-    let mut call = client.update_item().table_name(table);
+    if let Some(time) = expires_at(&record.execution_start_ts, table.days) {
+        item.insert(EXPIRES_AT.into(), AttributeValue::N(time.to_string()));
+    }
+    let mut call = table.client.update_item().table_name(&table.name);
     let mut sets = Vec::new();
     for (index, (name, value)) in item.into_iter().enumerate() {
         if name == "job_name" || name == "workflow_execution_id" {

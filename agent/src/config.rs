@@ -38,6 +38,8 @@ pub struct AgentConfig {
     pub hosts_table: String,
     /// The host's tags, separated by blanks.
     pub tags: String,
+    /// Days after which its records may be removed; 0 for never.
+    pub audit_days: u32,
     /// CloudWatch Logs group of the jobs' output.
     pub log_group: String,
     /// Time between TERM and KILL.
@@ -84,6 +86,7 @@ impl AgentConfig {
             job_audit_table: settings.tables.job_audit.clone(),
             hosts_table: settings.tables.hosts.clone(),
             tags: settings.agent.tags.clone(),
+            audit_days: settings.audit_days,
             log_group: settings.log_group.clone(),
             grace: Duration::from_secs(settings.agent.grace_seconds.into()),
             log_limit_bytes: settings.agent.log_limit_bytes,

@@ -99,9 +99,13 @@ struct Run {
 impl Run {
     async fn settle(mut self, mut interrupts: Interrupts, mut heart: JoinSet<()>, recovered: bool) {
         if !self.job.audit_done {
-            let (client, table) =
-                (self.context.clients.dynamodb.clone(), self.context.config.job_audit_table.clone());
-            self.writers.spawn(audit::keep(client, table, self.audit.subscribe()).in_current_span());
+            let config = &self.context.config;
+            let table = audit::Table {
+                client: self.context.clients.dynamodb.clone(),
+                name: config.job_audit_table.clone(),
+                days: config.audit_days,
+            };
+            self.writers.spawn(audit::keep(table, self.audit.subscribe()).in_current_span());
         }
         if recovered {
             self.complete_attempts().await;

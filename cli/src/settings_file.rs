@@ -13,6 +13,9 @@ const HEAD: &str = "\
 
 ";
 
+/// Settings that are numbers.
+const NUMBERS: [&str; 2] = ["heartbeat_seconds", "audit_days"];
+
 /// The file with these settings in it; of a new file where there is none.
 ///
 /// # Errors
@@ -41,7 +44,7 @@ pub(crate) fn updated(file: Option<&str>, settings: &[(&str, String)]) -> Result
 /// Sets a value, a number where there is one by that name; its comments stay.
 fn put(table: &mut Table, key: &str, text: &str) {
     let mut new = match text.parse::<i64>() {
-        Ok(number) if key == "heartbeat_seconds" => value(number),
+        Ok(number) if NUMBERS.contains(&key) => value(number),
         _ => value(text),
     };
     match table.get_mut(key) {

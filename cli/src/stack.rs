@@ -14,12 +14,13 @@ use crate::error::CliError;
 use crate::exit::Exit;
 
 /// Outputs of the template and the settings they become.
-const OUTPUTS: [(&str, &str); 14] = [
+const OUTPUTS: [(&str, &str); 15] = [
     ("Region", "region"),
     ("DefaultHost", "host"),
     ("DefaultSecretId", "secret_id"),
     ("LogGroup", "log_group"),
     ("HeartbeatSeconds", "heartbeat_seconds"),
+    ("AuditDays", "audit_days"),
     ("TriggerArn", "trigger_arn"),
     ("SchedulerRoleArn", "scheduler_role_arn"),
     ("ScheduleGroup", "schedule_group"),

@@ -57,6 +57,16 @@ impl std::fmt::Display for Status {
     }
 }
 
+/// Attribute of audit records on which DynamoDB's time to live acts: seconds since 1970.
+pub const EXPIRES_AT: &str = "expires_at";
+
+/// When a record that begins at `start` may be removed; never with no days.
+pub fn expires_at(start: &str, days: u32) -> Option<i64> {
+    const DAY_SECONDS: i64 = 86_400;
+    let start = crate::time::parse(start).filter(|_| days > 0)?;
+    Some(start.timestamp() + i64::from(days) * DAY_SECONDS)
+}
+
 /// One run: an item of the workflow audit table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkflowAudit {
@@ -190,6 +200,13 @@ pub struct AttemptAudit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_stay_unless_days_are_told() {
+        let start = "2026-11-21T00:00:00.000Z";
+        assert_eq!(expires_at(start, 0), None);
+        assert_eq!(expires_at(start, 30), Some(1_795_219_200 + 30 * 86_400));
+    }
 
     #[test]
     fn the_words_in_the_record_are_the_words_on_the_screen() {

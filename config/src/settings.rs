@@ -47,6 +47,8 @@ pub struct Settings {
     pub log_group: String,
     /// Seconds of silence after which a job's host counts as lost.
     pub heartbeat_seconds: u32,
+    /// Days after which audit records may be removed; 0 for never.
+    pub audit_days: u32,
     /// EventBridge Scheduler's group of the workflows' schedules.
     pub schedule_group: String,
     /// ARN of the function that schedules start.

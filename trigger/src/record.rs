@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use rsqlflow_config::audit::{StageAudit, Status, WorkflowAudit};
+use rsqlflow_config::audit::{EXPIRES_AT, StageAudit, Status, WorkflowAudit, expires_at};
 use rsqlflow_config::run::RunInput;
 use rsqlflow_config::time;
 use rsqlflow_config::workflow::Workflow;
@@ -31,10 +31,14 @@ impl Trigger {
             return same_run(record, request);
         }
         let record = audit_record(workflow, input, request, &self.execution_arn(run_id));
-        let item = to_item(&record).map_err(|error| TriggerError::Record {
-            table: self.settings.workflow_audit_table.clone(),
-            message: error.to_string(),
-        })?;
+        let mut item: HashMap<String, AttributeValue> =
+            to_item(&record).map_err(|error| TriggerError::Record {
+                table: self.settings.workflow_audit_table.clone(),
+                message: error.to_string(),
+            })?;
+        if let Some(time) = expires_at(&record.execution_start_ts, self.settings.audit_days) {
+            item.insert(EXPIRES_AT.into(), AttributeValue::N(time.to_string()));
+        }
         let put = self
             .dynamodb
             .put_item()

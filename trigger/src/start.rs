@@ -41,6 +41,8 @@ pub struct TriggerSettings {
     pub secret_id: String,
     /// Silence after which a job's host counts as lost.
     pub heartbeat_seconds: u32,
+    /// Days after which records may be removed; 0 for never.
+    pub audit_days: u32,
     /// Seconds after the end of a run's execution in which its hosts still tell what became of its jobs.
     pub late_records_seconds: u32,
 }
@@ -59,6 +61,7 @@ impl TriggerSettings {
             host: settings.host.clone(),
             secret_id: settings.secret_id.clone(),
             heartbeat_seconds: settings.heartbeat_seconds,
+            audit_days: settings.audit_days,
             late_records_seconds: settings.heartbeat_seconds.div_ceil(3)
                 + settings.agent.grace_seconds
                 + RECORDS_SLACK_SECONDS,
@@ -199,6 +202,7 @@ impl TriggerSettings {
             host: "i-rsqlflow".into(),
             secret_id: "rsqlflow/warehouse".into(),
             heartbeat_seconds: 30,
+            audit_days: 0,
             late_records_seconds: 25,
         }
     }

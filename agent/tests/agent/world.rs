@@ -49,6 +49,7 @@ impl World {
             job_audit_table: "audit".into(),
             hosts_table: String::new(),
             tags: String::new(),
+            audit_days: 0,
             log_group: "/ops/logs".into(),
             grace: Duration::from_millis(300),
             log_limit_bytes: 0,

@@ -4,8 +4,10 @@
 //! come from an endpoint that gives one answer.
 
 use std::process::Command;
+use std::time::SystemTime;
 
 use rsqlflow_tests::answers::always;
+use rsqlflow_tests::aws::aws;
 use rsqlflow_tests::endpoint::Endpoint;
 use rsqlflow_tests::site::{Ran, Site, run};
 use rsqlflow_tests::up::Up;
@@ -25,7 +27,7 @@ impl Operator {
         site.file(
             "rsqlflow.toml",
             &format!(
-                "backend = 'aws'\nheartbeat_seconds = 3\n[state_machines]\nmaster = '{}'\nsequential = '{}'\nparallel = '{}'\n",
+                "backend = 'aws'\nheartbeat_seconds = 3\naudit_days = 7\n[state_machines]\nmaster = '{}'\nsequential = '{}'\nparallel = '{}'\n",
                 arn("master"),
                 arn("sequential"),
                 arn("parallel")
@@ -62,6 +64,7 @@ impl Operator {
 #[test]
 fn a_run_from_its_item_to_its_logs_and_one_that_is_cancelled() {
     let account = Site::new();
+    account.settings("heartbeat_seconds = 3\naudit_days = 7\n[agent]\ngrace_seconds = 1\n");
     account.script("hello.sh", "#!/bin/sh\necho \"hello $WHO\"\n");
     account.script("slow.sh", "#!/bin/sh\necho waiting\nsleep 600\n");
     account.script("wrong.sh", "#!/bin/sh\necho oops >&2\nexit 7\n");
@@ -89,6 +92,16 @@ fn a_run_from_its_item_to_its_logs_and_one_that_is_cancelled() {
         (&status["execution_status"], &status["jobs"][0]["exit_code"]),
         (&"completed".into(), &0.into())
     );
+
+    // Both records may go after a week; those who read them see nothing of that.
+    assert!(status.get("expires_at").is_none());
+    let day = 86_400;
+    for table in ["workflow-audit", "job-audit"] {
+        let item = &aws(&up, &format!("dynamodb scan --table-name rsqlflow-{table}"))["Items"][0];
+        let time: u64 = item["expires_at"]["N"].as_str().unwrap().parse().unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        assert!((now + 6 * day..=now + 7 * day).contains(&time), "{table}: {item}");
+    }
 
     // Started without waiting, it goes on without this command.
     let started = operator.rsqlflow(&["run", "night", "--id", "n-1"]).expect(0);
@@ -205,7 +218,7 @@ fn the_settings_come_from_the_stack_and_never_go_over_a_file_unseen() {
         .keys()
         .map(|name| match name.as_str() {
             "Region" => (name.clone(), "eu-west-1".into()),
-            "HeartbeatSeconds" => (name.clone(), "45".into()),
+            "HeartbeatSeconds" | "AuditDays" => (name.clone(), "45".into()),
             "MasterArn" | "SequentialArn" | "ParallelArn" => {
                 (name.clone(), format!("arn:aws:states:eu-west-1:123456789012:stateMachine:{name}"))
             }

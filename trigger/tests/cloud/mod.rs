@@ -49,6 +49,7 @@ pub fn settings() -> TriggerSettings {
         host: "i-test".into(),
         secret_id: "rsqlflow/warehouse".into(),
         heartbeat_seconds: 3,
+        audit_days: 30,
         late_records_seconds: 0,
     }
 }
