@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 
 /// Outputs of the template and the settings they become.
-const OUTPUTS: [(&str, &str); 15] = [
+const OUTPUTS: [(&str, &str); 16] = [
     ("Region", "region"),
     ("DefaultHost", "host"),
     ("DefaultSecretId", "secret_id"),
@@ -27,6 +27,7 @@ const OUTPUTS: [(&str, &str); 15] = [
     ("ConfigTable", "tables.config"),
     ("JobAuditTable", "tables.job_audit"),
     ("WorkflowAuditTable", "tables.workflow_audit"),
+    ("HostsTable", "tables.hosts"),
     ("MasterArn", "state_machines.master"),
     ("SequentialArn", "state_machines.sequential"),
     ("ParallelArn", "state_machines.parallel"),

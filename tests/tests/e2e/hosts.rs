@@ -114,7 +114,7 @@ fn what_may_run_again_does_so_on_another_host() {
         assert_eq!(job["execution_status"], "completed", "{job}");
         let again = lost.contains(&name);
         assert_eq!(job["attempt"], if again { 3 } else { 1 }, "{job}");
-        assert_eq!(job["instance_id"] == HOSTS[0], false, "{job}");
+        assert_ne!(job["instance_id"], HOSTS[0], "{job}");
         if again {
             let earlier = &job["attempts"][0];
             assert!(earlier["error_message"].as_str().unwrap().contains(HOSTS[0]), "{job}");
