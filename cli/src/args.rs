@@ -58,6 +58,9 @@ pub enum Command {
     /// Look after the config items
     #[command(subcommand, after_help = examples::CONFIG)]
     Config(ConfigCommand),
+    /// Look at the schedules of the workflows
+    #[command(subcommand, after_help = examples::SCHEDULE)]
+    Schedule(ScheduleCommand),
     /// Start a run of a workflow and print its id
     #[command(after_help = examples::RUN)]
     Run(RunArgs),
@@ -181,6 +184,20 @@ pub enum ConfigCommand {
     Defaults,
     /// Print the JSON Schema of config items
     Schema,
+}
+
+/// What to do with schedules; `config put` makes them.
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// List when workflows start next, and where Scheduler and the items differ; exits 1 where they do
+    #[command(after_help = examples::SCHEDULE)]
+    List {
+        /// Only this workflow
+        workflow: Option<String>,
+        /// How many of the next times
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        next: u32,
+    },
 }
 
 /// Arguments of `run`.

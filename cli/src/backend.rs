@@ -8,6 +8,7 @@ pub(crate) mod account;
 pub(crate) mod clients;
 mod embedded;
 mod ended;
+mod function;
 mod host;
 mod pace;
 mod provision;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use aws_sdk_sfn::types::ExecutionStatus;
 use rsqlflow_config::settings::{self, Settings, StateMachines};
 use rsqlflow_local::endpoint::{Endpoint, discover};
-use rsqlflow_trigger::{Audit, Items, Trigger, TriggerSettings};
+use rsqlflow_trigger::{Audit, Items, ScheduleSettings, Schedules, Trigger, TriggerSettings};
 
 use tokio::time::Instant;
 
@@ -158,6 +159,11 @@ impl Backend {
         Audit::new(self.clients.dynamodb.clone(), &tables.workflow_audit, &tables.job_audit)
     }
 
+    /// The schedules of the workflows; none where the settings do not say what schedules start.
+    pub(crate) fn schedules(&self) -> Option<Schedules> {
+        schedules(&self.clients, &self.settings)
+    }
+
     /// What starts and cancels runs.
     pub(crate) fn trigger(&self) -> Trigger {
         trigger(&self.clients, &self.settings)
@@ -179,6 +185,18 @@ impl Backend {
 fn trigger(clients: &Clients, settings: &Settings) -> Trigger {
     let settings = TriggerSettings::new(settings, state_machines(settings));
     Trigger::new(clients.dynamodb.clone(), clients.sfn.clone(), settings).notifying(clients.sns.clone())
+}
+
+fn schedules(clients: &Clients, settings: &Settings) -> Option<Schedules> {
+    let (trigger_arn, role_arn) = match settings.backend {
+        settings::Backend::Aws => (settings.trigger_arn.clone(), settings.scheduler_role_arn.clone()),
+        settings::Backend::Local => provision::schedule_arns(&settings.region),
+    };
+    if trigger_arn.is_empty() || role_arn.is_empty() {
+        return None;
+    }
+    let group = settings.schedule_group.clone();
+    Some(Schedules::new(clients.scheduler.clone(), ScheduleSettings { group, trigger_arn, role_arn }))
 }
 
 fn state_machines(settings: &Settings) -> StateMachines {

@@ -1,6 +1,6 @@
 //! Times and durations as people read them. Times are UTC everywhere, as in the records.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeZone, Timelike, Utc};
 
 /// `2026-11-21 03:00:00` from a record's time; the text itself where it is not one.
 pub(crate) fn date_time(text: &str) -> String {
@@ -10,6 +10,17 @@ pub(crate) fn date_time(text: &str) -> String {
 /// `03:00:00` from a record's time.
 pub(crate) fn time_of_day(text: &str) -> String {
     shown(text, "%H:%M:%S")
+}
+
+/// `2026-11-22 03:00 Europe/Berlin`, with the seconds where there are any.
+pub(crate) fn in_zone(time: DateTime<Utc>, zone: chrono_tz::Tz) -> String {
+    format!("{} {}", minutes(time.with_timezone(&zone)), zone.name())
+}
+
+/// `2026-11-22 03:00`, with the seconds where there are any.
+pub(crate) fn minutes<Z: TimeZone<Offset: std::fmt::Display>>(time: DateTime<Z>) -> String {
+    let format = if time.second() == 0 { "%Y-%m-%d %H:%M" } else { "%Y-%m-%d %H:%M:%S" };
+    time.format(format).to_string()
 }
 
 fn shown(text: &str, format: &str) -> String {

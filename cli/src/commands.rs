@@ -11,6 +11,7 @@ mod init;
 mod logs;
 pub(crate) mod run;
 mod runs;
+mod schedule;
 mod status;
 mod template;
 mod up;
@@ -39,6 +40,7 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
         Command::Env => env::env(context).await,
         Command::Init(args) => init::init(context, cli.global.settings.as_deref(), args).await,
         Command::Config(command) => config::config(context, command).await,
+        Command::Schedule(command) => schedule::schedule(context, command).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Status(args) => status::status(context, args).await,
         Command::Runs(args) => runs::runs(context, args).await,

@@ -79,6 +79,18 @@ pub(crate) enum CliError {
         /// The data directory.
         data_dir: PathBuf,
     },
+    /// A workflow has a schedule and nobody said what schedules start.
+    #[error(
+        "workflow `{id}` has a schedule, and the settings do not say what schedules start: trigger_arn and \
+             scheduler_role_arn are empty"
+    )]
+    NoTrigger {
+        /// The workflow.
+        id: String,
+    },
+    /// Nobody said what schedules start.
+    #[error("the settings do not say what schedules start: trigger_arn and scheduler_role_arn are empty")]
+    NoSchedules,
     /// The command needs the embedded default and the settings say AWS.
     #[error("`rsqlflow {command}` is for the embedded default; the settings say backend = \"aws\"")]
     NotLocal {
@@ -164,6 +176,8 @@ impl CliError {
             | Self::UnknownWorkflow { .. }
             | Self::UnknownRun { .. }
             | Self::UnknownJob { .. }
+            | Self::NoTrigger { .. }
+            | Self::NoSchedules
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
             Self::Account { exit, .. } => *exit,
@@ -191,6 +205,9 @@ impl CliError {
             Self::NotUp { .. } => Some("rsqlflow up".into()),
             Self::AlreadyUp { .. } => Some("eval \"$(rsqlflow env)\"".into()),
             Self::InUse { .. } => Some("wait for that process, or use another --data-dir".into()),
+            Self::NoTrigger { .. } | Self::NoSchedules => {
+                Some("rsqlflow config defaults    says what they are".into())
+            }
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
             Self::ReadFile { .. }

@@ -29,7 +29,8 @@ Examples:
   RSQLFLOW_LOCAL_LISTEN=127.0.0.1:4566 rsqlflow up
 
 It prints its endpoint and directories when it is ready, with --json as one line:
-{endpoint, region, data_dir, scripts_dir, host, warehouse, pid}. Ctrl-C or SIGTERM stops it.
+{endpoint, region, data_dir, scripts_dir, host, warehouse, schedules, next, pid}. It fires the schedules of
+the workflows (`rsqlflow schedule list`). Ctrl-C or SIGTERM stops it.
 Scripts that are running are ended then, and their jobs fail with Rsql.HostLost. Runs that
 have no script running at that moment go on when it is started again.";
 
@@ -61,13 +62,30 @@ Examples:
   rsqlflow config put nightly.yaml
   rsqlflow config put workflows/*.yaml
 
-Nothing is stored unless every file is right. --json prints [{file, workflow_id, action}],
-where action is created, updated or unchanged.";
+Nothing is stored unless every file is right. The schedule of a workflow is made, changed or
+deleted with its item; where one of the two could not be written, the same command again
+mends it. --json prints [{file, workflow_id, action, schedule}], where action is created,
+updated or unchanged, and schedule the same, deleted or none.";
+
+pub(super) const SCHEDULE: &str = "\
+Examples:
+  rsqlflow schedule list
+  rsqlflow schedule list nightly --next 10
+  rsqlflow schedule list --json | jq -r '.[] | select(.drift != \"none\") | .workflow_id'
+
+Schedules are part of the config items and made by `config put`; `execution_flag: n` pauses
+one. With the local backend they fire while `rsqlflow up` runs.
+Exits 1 where an item and its schedule differ. --json prints [{workflow_id, schedule,
+schedule_timezone, state, next: [{utc, local}], drift, differences}]: state is enabled,
+disabled, over or absent; drift is none, missing, unwanted or differs.";
 
 pub(super) const CONFIG_DIFF: &str = "\
 Examples:
   rsqlflow config diff nightly.yaml
-  rsqlflow config diff nightly.yaml --json   {workflow_id, stored, file, differs}";
+  rsqlflow config diff nightly.yaml --json
+
+It compares the file with the stored item and with its schedule in EventBridge Scheduler.
+--json prints {workflow_id, differs, stored, file, schedule: {drift, differences}}.";
 
 pub(super) const RUN: &str = "\
 Examples:

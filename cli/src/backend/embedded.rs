@@ -17,14 +17,16 @@ use rsqlflow_local::cloud::{CloudError, CloudOptions, LocalCloud};
 use rsqlflow_local::data_dir::DataDirError;
 use rsqlflow_local::endpoint::{Endpoint, Serving};
 use rsqlflow_local::place::Place;
+use rsqlflow_local::scheduler::Firing;
 use rsqlflow_local::stepfunctions::{StatusChange, StepFunctions};
 use rsqlflow_local::warehouse::WarehouseError;
+use rsqlflow_trigger::Schedules;
 use tokio::sync::broadcast::Receiver;
 use tokio::task::JoinHandle;
 
 use super::host::Host;
 use super::secrets::secrets;
-use super::{Clients, clients, ended, provision, state_machines, trigger};
+use super::{Clients, clients, ended, function, provision, schedules, state_machines, trigger};
 use crate::context::Context;
 use crate::error::CliError;
 
@@ -59,6 +61,8 @@ struct Runtime {
     step_functions: Arc<StepFunctions>,
     host: Arc<Host>,
     serving: Option<Serving>,
+    /// Fires schedules, where it was asked to.
+    firing: Option<Firing>,
     /// Does what the trigger function does when an execution ends.
     records: JoinHandle<()>,
 }
@@ -84,6 +88,7 @@ impl Embedded {
         let mut embedded = Self { cloud, settings, runtime: None };
         let clients = embedded.clients();
         provision::make_tables(&clients, &embedded.settings).await?;
+        provision::make_schedule_group(&clients, &embedded.settings.schedule_group).await?;
         if need == Need::Runs {
             embedded.carry(&clients).await?;
         }
@@ -115,6 +120,8 @@ impl Embedded {
         for (instance_id, socket) in &self.settings.local.agents {
             cloud.ssm().attach(Host::separate(instance_id, socket)).await.map_err(attached())?;
         }
+        let function = function::TriggerFunction::new(trigger(clients, &self.settings));
+        cloud.lambda().register(provision::TRIGGER_FUNCTION, Arc::new(function));
         let changes = step_functions.subscribe();
         let resumed = step_functions.resume().await.map_err(failed())?;
         let records = tokio::spawn(ended::handle_ends(
@@ -126,7 +133,7 @@ impl Embedded {
         if resumed > 0 {
             tracing::info!(executions = resumed, "going on with executions that were running");
         }
-        self.runtime = Some(Runtime { step_functions, host, serving: None, records });
+        self.runtime = Some(Runtime { step_functions, host, serving: None, firing: None, records });
         Ok(())
     }
 
@@ -160,6 +167,18 @@ impl Embedded {
             runtime.serving = Some(serving);
         }
         Ok(endpoint)
+    }
+
+    /// Fires schedules from now on, where runs are carried.
+    pub(crate) fn fire_schedules(&mut self) {
+        if let Some(runtime) = &mut self.runtime {
+            runtime.firing = Some(self.cloud.scheduler().fire(self.cloud.services().clone()));
+        }
+    }
+
+    /// The schedules of the workflows.
+    pub(crate) fn schedules(&self) -> Option<Schedules> {
+        schedules(&self.clients(), &self.settings)
     }
 
     /// The data directory.
@@ -202,9 +221,12 @@ impl Embedded {
         self.runtime.as_ref().map(|runtime| runtime.step_functions.subscribe())
     }
 
-    /// Ends it: the endpoint first, then the agent and the scripts it runs, then the warehouse they use.
+    /// Ends it: schedules and the endpoint first, then the agent and the scripts it runs, then the warehouse they use.
     pub(crate) async fn close(self) {
         if let Some(runtime) = self.runtime {
+            drop(runtime.firing);
+            // The function holds clients of the services that hold it.
+            self.cloud.lambda().clear();
             if let Some(serving) = runtime.serving {
                 serving.stop().await;
             }

@@ -36,6 +36,26 @@ fn state_machine_arn(region: &str, name: &str) -> String {
     format!("arn:aws:states:{region}:{ACCOUNT}:stateMachine:{name}")
 }
 
+/// The name of the function that schedules start.
+pub(super) const TRIGGER_FUNCTION: &str = "rsqlflow-trigger";
+
+/// The ARNs that the trigger function, and the role of schedules that start it, have here.
+pub(super) fn schedule_arns(region: &str) -> (String, String) {
+    let function = format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{TRIGGER_FUNCTION}");
+    (function, format!("arn:aws:iam::{ACCOUNT}:role/rsqlflow-scheduler"))
+}
+
+/// Makes the schedule group if it is missing.
+pub(super) async fn make_schedule_group(clients: &Clients, name: &str) -> Result<(), CliError> {
+    match clients.scheduler.get_schedule_group().name(name).send().await {
+        Ok(_) => return Ok(()),
+        Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {}
+        Err(error) => return Err(CliError::aws("looking at the schedule group")(error)),
+    }
+    let made = clients.scheduler.create_schedule_group().name(name).send().await;
+    made.map(|_| ()).map_err(CliError::aws("creating the schedule group"))
+}
+
 /// A table: its keys, and an index where it has one.
 struct Table<'a> {
     name: &'a str,

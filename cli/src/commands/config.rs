@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::{TimeDelta, Utc};
 use rsqlflow_config::{settings, workflow};
-use rsqlflow_trigger::{Items, Put, TriggerError};
+use rsqlflow_trigger::{Drift, Items, KeptSchedule, Put, Reconciled, TriggerError};
 use serde_json::{Value, json};
 
 use super::files;
 use crate::args::ConfigCommand;
 use crate::backend::Need;
+use crate::clock;
 use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
@@ -76,6 +78,12 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
     let workflows = files::workflows(paths, context.err)?;
     let backend = context.backend_told(Need::Records).await?;
     let items = backend.items();
+    let schedules = backend.schedules();
+    if schedules.is_none()
+        && let Some((_, workflow)) = workflows.iter().find(|(_, workflow)| workflow.schedule.is_some())
+    {
+        return Err(CliError::NoTrigger { id: workflow.workflow_id.clone() });
+    }
     let mut told = Vec::new();
     for (file, workflow) in &workflows {
         let action = match items.put(workflow).await? {
@@ -84,14 +92,20 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
             Put::Unchanged => "unchanged",
         };
         let id = &workflow.workflow_id;
+        // After the item: what is left if this fails is an item without its schedule, which the same again mends.
+        let scheduled = match &schedules {
+            Some(schedules) => schedules.reconcile(workflow, Utc::now()).await?,
+            None => Reconciled::None,
+        };
+        let schedule = reconciled(scheduled);
         if !context.json {
-            print(&format!("{id}: {}\n", context.out.paint(Tone::Good, action)))?;
+            let about =
+                if scheduled == Reconciled::None { "".into() } else { format!(", schedule {schedule}") };
+            print(&format!("{id}: {}{about}\n", context.out.paint(Tone::Good, action)))?;
         }
-        told.push(json!({ "file": file, "workflow_id": id, "action": action }));
-        if workflow.schedule.is_some() {
-            context.note(&format!(
-                "note: the schedule of {id} is stored, but nothing fires it yet; start it with: rsqlflow run {id}"
-            ));
+        told.push(json!({ "file": file, "workflow_id": id, "action": action, "schedule": schedule }));
+        if let Some(schedules) = schedules.as_ref().filter(|_| workflow.schedule.is_some()) {
+            note_schedule(context, workflow, schedules.get(id).await?);
         }
         note_missing_scripts(context, workflow);
     }
@@ -100,6 +114,30 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
     }
     backend.close().await;
     Ok(Exit::Ok)
+}
+
+fn reconciled(what: Reconciled) -> &'static str {
+    match what {
+        Reconciled::None => "none",
+        Reconciled::Unchanged => "unchanged",
+        Reconciled::Created => "created",
+        Reconciled::Updated => "updated",
+        Reconciled::Deleted => "deleted",
+    }
+}
+
+/// When a workflow starts next, or why it does not.
+fn note_schedule(context: &Context, workflow: &workflow::Workflow, kept: Option<KeptSchedule>) {
+    let id = &workflow.workflow_id;
+    // A rate that has just been made fires at once: a time of this very second is still to come.
+    let now = Utc::now() - TimeDelta::seconds(1);
+    let schedule = kept.as_ref().and_then(KeptSchedule::schedule);
+    let next = schedule.and_then(|schedule| Some((schedule.next_after(now)?, schedule.zone)));
+    context.note(&match (next, kept) {
+        (Some((next, zone)), _) => format!("note: {id} starts next at {}", clock::in_zone(next, zone)),
+        (None, Some(_)) => format!("note: {id} is switched off, so its schedule is disabled"),
+        (None, None) => format!("note: the schedule of {id} is over; no run will start"),
+    });
 }
 
 async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
@@ -135,17 +173,30 @@ async fn list(context: &Context) -> Result<Exit, CliError> {
 async fn delete(context: &Context, id: &str, yes: bool) -> Result<Exit, CliError> {
     let backend = context.backend_told(Need::Records).await?;
     let items = backend.items();
-    if items.get(id).await?.is_none() {
+    let schedules = backend.schedules();
+    // A schedule whose item is gone is deleted like the item it belonged to.
+    let scheduled = match &schedules {
+        Some(schedules) => schedules.get(id).await?.is_some(),
+        None => false,
+    };
+    if !scheduled && items.get(id).await?.is_none() {
         return Err(unknown(&items, id).await?);
     }
     if !context.confirm(&format!("Delete workflow {id}?"), yes)? {
         return Ok(Exit::Failed);
     }
+    // The schedule first: it must not fire for an item that is gone.
+    let unscheduled = match schedules.filter(|_| scheduled) {
+        Some(schedules) => schedules.delete(id).await?,
+        None => false,
+    };
     let deleted = items.delete(id).await?;
     if context.json {
-        context.print_json(&json!({ "workflow_id": id, "deleted": deleted }))?;
+        context
+            .print_json(&json!({ "workflow_id": id, "deleted": deleted, "schedule_deleted": unscheduled }))?;
     } else {
-        print(&format!("{id}: deleted\n"))?;
+        let about = if unscheduled { ", and its schedule" } else { "" };
+        print(&format!("{id}: deleted{about}\n"))?;
     }
     backend.close().await;
     Ok(Exit::Ok)
@@ -159,11 +210,23 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
     let id = &workflow.workflow_id;
     let stored = backend.items().get(id).await?;
     let difference = view::difference(stored.as_ref(), &workflow, context.out);
-    let differs = matches!(difference, Difference::Lines(_));
+    let drift = match backend.schedules() {
+        Some(schedules) => {
+            let kept = schedules.get(id).await?;
+            schedules.drift(Some(&workflow), kept.as_ref(), Utc::now())
+        }
+        None => Drift::None,
+    };
+    let differs = matches!(difference, Difference::Lines(_)) || drift != Drift::None;
     if context.json {
         let item = serde_json::to_value(&workflow).map_err(std::io::Error::from)?;
-        context
-            .print_json(&json!({ "workflow_id": id, "differs": differs, "stored": stored, "file": item }))?;
+        context.print_json(&json!({
+            "workflow_id": id,
+            "differs": differs,
+            "stored": stored,
+            "file": item,
+            "schedule": view::drift_json(&drift),
+        }))?;
     } else {
         match (difference, &stored) {
             (Difference::None, _) => context.note(&format!("{file} says what is stored as {id}")),
@@ -173,6 +236,7 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
             }
             (Difference::Lines(lines), Some(_)) => print(&lines)?,
         }
+        print(&view::drift_lines(&drift, context.out))?;
     }
     backend.close().await;
     Ok(if differs { Exit::Failed } else { Exit::Ok })

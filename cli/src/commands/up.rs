@@ -3,11 +3,14 @@
 //! What it prints on standard output when it is ready is all that it prints there.
 
 use rsqlflow_config::settings::Backend as Kind;
+use rsqlflow_config::time;
 use rsqlflow_local::endpoint::{Endpoint, discover};
 use serde_json::json;
 
 use super::files::counted;
+use super::schedule::{Soonest, soonest};
 use crate::backend::{Embedded, Need, Warehouse};
+use crate::clock::in_zone;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -30,7 +33,12 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     }
     let mut embedded = Embedded::open(context, Need::Runs).await?;
     let endpoint = embedded.serve().await?;
-    ready(context, &embedded, &endpoint)?;
+    let soonest = match embedded.schedules() {
+        Some(schedules) => soonest(&schedules).await?,
+        None => (0, None),
+    };
+    embedded.fire_schedules();
+    ready(context, &embedded, &endpoint, &soonest)?;
     stop.await;
     let jobs = embedded.unsettled_jobs().await;
     if jobs > 0 {
@@ -45,7 +53,12 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<(), CliError> {
+fn ready(
+    context: &Context,
+    embedded: &Embedded,
+    endpoint: &Endpoint,
+    (schedules, next): &Soonest,
+) -> Result<(), CliError> {
     let scripts = context.settings.scripts_dir.display().to_string();
     let data_dir = embedded.data_dir().display().to_string();
     let warehouse = embedded.warehouse();
@@ -65,6 +78,8 @@ fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<
                 Warehouse::Elsewhere(place) => Some(place.as_str()),
                 Warehouse::Missing(_) => None,
             },
+            "schedules": schedules,
+            "next": next.as_ref().map(|(id, at, _)| json!({ "workflow_id": id, "utc": time::format(*at) })),
             "pid": endpoint.pid,
         });
         print(&format!("{line}\n"))?;
@@ -74,14 +89,19 @@ fn ready(context: &Context, embedded: &Embedded, endpoint: &Endpoint) -> Result<
             Warehouse::Elsewhere(place) => place,
             Warehouse::Missing(_) => "none",
         };
+        let upcoming = match next {
+            None => "none that will fire".to_string(),
+            Some((id, at, schedule)) => format!("{schedules}; next {id} at {}", in_zone(*at, schedule.zone)),
+        };
         let name = |name: &str| context.out.paint(Tone::Faint, &format!("{name:<11}"));
         print(&format!(
-            "{}{}\n{}{data_dir}\n{}{scripts}\n{}{warehouse}\n",
+            "{}{}\n{}{data_dir}\n{}{scripts}\n{}{warehouse}\n{}{upcoming}\n",
             name("endpoint"),
             context.out.paint(Tone::Strong, &endpoint.url),
             name("data"),
             name("scripts"),
             name("warehouse"),
+            name("schedules"),
         ))?;
         context.note(
             "ready; in another shell: rsqlflow run WORKFLOW, or eval \"$(rsqlflow env)\"; Ctrl-C stops",

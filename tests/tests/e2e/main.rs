@@ -13,6 +13,7 @@ mod failures;
 mod hosts;
 mod plain_form;
 mod restarts;
+mod schedules;
 mod secrets;
 mod statemachines;
 mod tree;

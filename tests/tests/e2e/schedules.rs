@@ -1,0 +1,156 @@
+//! Schedules from the item to the run: made by `config put`, fired by `rsqlflow up`, once each, whatever happens.
+
+use chrono::{TimeDelta, Utc};
+use rsqlflow_tests::aws::aws;
+use rsqlflow_tests::site::Site;
+use rsqlflow_tests::up::Up;
+use rsqlflow_tests::wait_for;
+use serde_json::{Value, json};
+
+/// A site with one script, which notes its run.
+fn site() -> Site {
+    let site = Site::new();
+    let notes = site.path("notes");
+    site.script("note.sh", &format!("#!/bin/sh\necho $WORKFLOW_EXECUTION_ID >> {}\n", notes.display()));
+    site
+}
+
+fn item(id: &str, more: Value) -> Value {
+    let mut item = json!({
+        "workflow_id": id,
+        "workflow_stages": [{ "execution_type": "sequential", "scripts": ["note.sh"] }],
+    });
+    item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    item
+}
+
+/// A time soon, as `at(...)` writes it and as run ids do.
+fn soon() -> (String, String) {
+    let time = Utc::now() + TimeDelta::seconds(4);
+    (time.format("at(%Y-%m-%dT%H:%M:%S)").to_string(), time.format("%Y%m%dT%H%M%SZ").to_string())
+}
+
+fn runs(site: &Site) -> Vec<String> {
+    let runs = site.rsqlflow(&["runs", "--json"]).expect(0).json();
+    let ids =
+        runs.as_array().unwrap().iter().map(|run| run["workflow_execution_id"].as_str().unwrap().to_string());
+    ids.collect()
+}
+
+fn completed(site: &Site, run: &str) {
+    wait_for(&format!("run {run}"), || {
+        let ran = site.rsqlflow(&["status", run, "--json"]);
+        (ran.code == 0 && ran.json()["execution_status"] == "completed").then_some(())
+    });
+}
+
+#[test]
+fn a_scheduled_time_is_one_run_however_often_it_is_told() {
+    let site = site();
+    let up = Up::start(&site);
+    let (at, id) = soon();
+    site.put(&item("once", json!({ "schedule": at })));
+    let run = format!("once-{id}");
+    completed(&site, &run);
+    assert!(site.status(&run)["started_by"].as_str().unwrap().contains("schedule"), "{}", site.status(&run));
+
+    // The event is delivered again, by hand.
+    let schedule = aws(&up, "scheduler get-schedule --group-name rsqlflow --name once");
+    let (date, time) = id.split_at(8);
+    let scheduled = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        &date[..4],
+        &date[4..6],
+        &date[6..],
+        &time[1..3],
+        &time[3..5],
+        &time[5..7]
+    );
+    let event =
+        schedule["Target"]["Input"].as_str().unwrap().replace("<aws.scheduler.scheduled-time>", &scheduled);
+    let file = site.file("event.json", &event);
+    up.shell(&format!(
+        "aws lambda invoke --function-name rsqlflow-trigger --payload fileb://{} /dev/stdout",
+        file.display()
+    ))
+    .expect(0);
+    // And the process that fires is killed and starts again, with time in between for one that comes too late.
+    up.kill_9();
+    let up = Up::start(&site);
+    let (at, id) = soon();
+    site.put(&item("later", json!({ "schedule": at })));
+    completed(&site, &format!("later-{id}"));
+    assert_eq!(site.lines("notes"), [run.clone(), format!("later-{id}")]);
+    assert_eq!(runs(&site), [format!("later-{id}"), run]);
+    up.stop();
+}
+
+#[test]
+fn a_time_that_passed_while_nobody_looked_is_made_up_for() {
+    let site = site();
+    let (at, id) = soon();
+    site.put(&item("missed", json!({ "schedule": at })));
+    site.put(&item("paused", json!({ "schedule": at, "execution_flag": "n" })));
+    wait_for("the time to pass", || {
+        let listed = site.rsqlflow(&["schedule", "list", "missed", "--json"]).expect(0).json();
+        (listed[0]["state"] == "over").then_some(())
+    });
+    let up = Up::start(&site);
+    completed(&site, &format!("missed-{id}"));
+    assert_eq!(site.lines("notes"), [format!("missed-{id}")]);
+    up.stop();
+}
+
+#[test]
+fn items_and_schedules_are_kept_together() {
+    let site = site();
+    let up = Up::start(&site);
+    let nightly =
+        item("nightly", json!({ "schedule": "cron(30 2 * * ? *)", "schedule_timezone": "Europe/Berlin" }));
+    let file = site.file("nightly.json", &nightly.to_string());
+    let put = ["config", "put", file.to_str().unwrap()];
+    let diff = ["config", "diff", file.to_str().unwrap()];
+    let told = site.rsqlflow(&put).expect(0);
+    assert_eq!(told.stdout, "nightly: created, schedule created\n");
+    assert!(told.stderr.contains("nightly starts next at "), "{}", told.stderr);
+    assert_eq!(site.rsqlflow(&put).expect(0).stdout, "nightly: unchanged, schedule unchanged\n");
+    let listed = site.rsqlflow(&["schedule", "list", "--json"]).expect(0).json();
+    assert_eq!((&listed[0]["state"], &listed[0]["drift"]), (&json!("enabled"), &json!("none")));
+    assert_eq!(listed[0]["next"].as_array().unwrap().len(), 3);
+    assert!(listed[0]["next"][0]["local"].as_str().unwrap().contains("T02:30:00+0"), "{listed}");
+
+    // Somebody changes the schedule behind the item's back, then deletes it: told by both commands, mended by a put.
+    let group = "--group-name rsqlflow --name nightly";
+    aws(
+        &up,
+        &format!(
+            "scheduler update-schedule {group} --schedule-expression 'rate(1 day)' --flexible-time-window Mode=OFF \
+             --target \"$(aws scheduler get-schedule {group} --query Target --output json)\""
+        ),
+    );
+    let told = site.rsqlflow(&diff).expect(1);
+    assert!(
+        told.stdout.contains("- schedule: rate(1 day)\n+ schedule: cron(30 2 * * ? *)\n"),
+        "{}",
+        told.stdout
+    );
+    assert_eq!(site.rsqlflow(&put).expect(0).stdout, "nightly: unchanged, schedule updated\n");
+    aws(&up, &format!("scheduler delete-schedule {group}"));
+    let told = site.rsqlflow(&["schedule", "list"]).expect(1);
+    assert!(told.stdout.contains("missing in Scheduler"), "{}", told.stdout);
+    assert_eq!(site.rsqlflow(&put).expect(0).stdout, "nightly: unchanged, schedule created\n");
+    site.rsqlflow(&diff).expect(0);
+
+    // Switched off, the schedule stays and does not fire; without a schedule in the item there is none.
+    site.put(&item("nightly", json!({ "schedule": "rate(1 day)", "execution_flag": "n" })));
+    let listed = site.rsqlflow(&["schedule", "list", "nightly", "--json"]).expect(0).json();
+    assert_eq!((&listed[0]["state"], &listed[0]["next"]), (&json!("disabled"), &json!([])));
+    site.put(&item("nightly", json!({})));
+    assert_eq!(site.rsqlflow(&["schedule", "list", "--json"]).expect(0).json(), json!([]));
+    site.rsqlflow(&put).expect(0);
+    let told = site.rsqlflow(&["config", "delete", "nightly", "--yes"]).expect(0);
+    assert_eq!(told.stdout, "nightly: deleted, and its schedule\n");
+    assert_eq!(aws(&up, "scheduler list-schedules --group-name rsqlflow")["Schedules"], json!([]));
+    assert_eq!(site.lines("notes"), [""; 0]);
+    up.stop();
+}
