@@ -1,6 +1,5 @@
 //! Schedules from the item to the run: made by `config put`, fired by `rsqlflow up`, once each, whatever happens.
 
-use chrono::{TimeDelta, Utc};
 use rsqlflow_tests::aws::aws;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::up::Up;
@@ -24,10 +23,14 @@ fn item(id: &str, more: Value) -> Value {
     item
 }
 
-/// A time soon, as `at(...)` writes it and as run ids do.
-fn soon() -> (String, String) {
-    let time = Utc::now() + TimeDelta::seconds(4);
-    (time.format("at(%Y-%m-%dT%H:%M:%S)").to_string(), time.format("%Y%m%dT%H%M%SZ").to_string())
+/// The run that a schedule has started, once it has completed. A rate fires as soon as it is made.
+fn completed(site: &Site, workflow: &str) -> String {
+    wait_for(&format!("a run of {workflow}"), || {
+        let runs = site.rsqlflow(&["runs", workflow, "--json"]).expect(0).json();
+        let run = runs[0].as_object().filter(|run| run["execution_status"] == "completed")?;
+        assert!(run["started_by"].as_str().unwrap().contains("schedule"), "{run:?}");
+        Some(run["workflow_execution_id"].as_str().unwrap().to_string())
+    })
 }
 
 fn runs(site: &Site) -> Vec<String> {
@@ -37,26 +40,16 @@ fn runs(site: &Site) -> Vec<String> {
     ids.collect()
 }
 
-fn completed(site: &Site, run: &str) {
-    wait_for(&format!("run {run}"), || {
-        let ran = site.rsqlflow(&["status", run, "--json"]);
-        (ran.code == 0 && ran.json()["execution_status"] == "completed").then_some(())
-    });
-}
-
 #[test]
 fn a_scheduled_time_is_one_run_however_often_it_is_told() {
     let site = site();
     let up = Up::start(&site);
-    let (at, id) = soon();
-    site.put(&item("once", json!({ "schedule": at })));
-    let run = format!("once-{id}");
-    completed(&site, &run);
-    assert!(site.status(&run)["started_by"].as_str().unwrap().contains("schedule"), "{}", site.status(&run));
+    site.put(&item("once", json!({ "schedule": "rate(1 day)" })));
+    let run = completed(&site, "once");
 
     // The event is delivered again, by hand.
     let schedule = aws(&up, "scheduler get-schedule --group-name rsqlflow --name once");
-    let (date, time) = id.split_at(8);
+    let (date, time) = run.strip_prefix("once-").unwrap().split_at(8);
     let scheduled = format!(
         "{}-{}-{}T{}:{}:{}Z",
         &date[..4],
@@ -74,30 +67,25 @@ fn a_scheduled_time_is_one_run_however_often_it_is_told() {
         file.display()
     ))
     .expect(0);
-    // And the process that fires is killed and starts again, with time in between for one that comes too late.
+    // And the process that fires is killed and starts again; what fires after it says that it has looked.
     up.kill_9();
     let up = Up::start(&site);
-    let (at, id) = soon();
-    site.put(&item("later", json!({ "schedule": at })));
-    completed(&site, &format!("later-{id}"));
-    assert_eq!(site.lines("notes"), [run.clone(), format!("later-{id}")]);
-    assert_eq!(runs(&site), [format!("later-{id}"), run]);
+    site.put(&item("later", json!({ "schedule": "rate(1 day)" })));
+    let later = completed(&site, "later");
+    assert_eq!(site.lines("notes"), [run.clone(), later.clone()]);
+    assert_eq!(runs(&site), [later, run]);
     up.stop();
 }
 
 #[test]
 fn a_time_that_passed_while_nobody_looked_is_made_up_for() {
     let site = site();
-    let (at, id) = soon();
-    site.put(&item("missed", json!({ "schedule": at })));
-    site.put(&item("paused", json!({ "schedule": at, "execution_flag": "n" })));
-    wait_for("the time to pass", || {
-        let listed = site.rsqlflow(&["schedule", "list", "missed", "--json"]).expect(0).json();
-        (listed[0]["state"] == "over").then_some(())
-    });
+    site.put(&item("paused", json!({ "schedule": "rate(1 day)", "execution_flag": "n" })));
+    site.put(&item("missed", json!({ "schedule": "rate(1 day)" })));
     let up = Up::start(&site);
-    completed(&site, &format!("missed-{id}"));
-    assert_eq!(site.lines("notes"), [format!("missed-{id}")]);
+    let run = completed(&site, "missed");
+    assert_eq!(site.lines("notes"), [run.clone()]);
+    assert_eq!(runs(&site), [run]);
     up.stop();
 }
 
