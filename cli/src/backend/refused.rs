@@ -77,6 +77,15 @@ const WRONG_KEYS: [&str; 5] = [
     "InvalidAccessKeyId",
 ];
 
+/// Whether waiting can help: nobody answered, and not for want of credentials.
+pub(crate) fn may_pass(error: &CliError) -> bool {
+    let CliError::Trigger(TriggerError::Aws { action, message, unreachable: true }) = error else {
+        return false;
+    };
+    let identity = Identity::Environment;
+    explained(action, message, true, &identity).is_none_or(|error| error.exit() == Exit::Unreachable)
+}
+
 /// What a refusal means, where that is known.
 fn explained(action: &str, message: &str, unreachable: bool, identity: &Identity) -> Option<CliError> {
     let code = message.split(':').next().unwrap_or_default();
@@ -189,6 +198,15 @@ mod tests {
         })
         .collect();
         insta::assert_snapshot!(told.join("\n"));
+        let failed = |message: &str| {
+            may_pass(&CliError::Trigger(TriggerError::Aws {
+                action: "x",
+                message: message.into(),
+                unreachable: true,
+            }))
+        };
+        assert!(failed("dispatch failure: io error: dns error"));
+        assert!(!failed("dispatch failure: other: loading credentials: the SSO token has expired"));
         assert!(explained("x", "ThrottlingException: Rate exceeded", false, &prod).is_none());
         let expired = explained("x", "ExpiredTokenException: y", false, &Identity::Environment).unwrap();
         assert!(expired.next().unwrap().contains("AWS_SESSION_TOKEN"));

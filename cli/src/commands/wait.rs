@@ -9,6 +9,7 @@ use rsqlflow_config::audit::Status;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
+use crate::backend::refused::may_pass;
 use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
@@ -142,7 +143,7 @@ impl Reach {
         patience: Duration,
         say: impl FnOnce(&str),
     ) -> Result<(), CliError> {
-        if !matches!(error, CliError::Trigger(TriggerError::Aws { unreachable: true, .. })) {
+        if !may_pass(&error) {
             return Err(error);
         }
         let since = *self.lost.get_or_insert_with(|| {

@@ -131,6 +131,18 @@ fn a_run_from_its_item_to_its_logs_and_one_that_is_cancelled() {
     operator.rsqlflow(&["up"]).expect(2);
     assert!(!operator.site.data_dir().exists(), "nothing is embedded here");
 
+    // Keys of a process that a profile names, which win over those of the environment.
+    let keys = json!({
+        "Version": 1,
+        "AccessKeyId": operator.endpoint.access_key_id,
+        "SecretAccessKey": operator.endpoint.secret_access_key,
+    });
+    let keys = operator.site.file("keys.json", &keys.to_string());
+    operator.site.file("aws-config", &format!("[profile p]\ncredential_process = cat {}\n", keys.display()));
+    let mut by_profile = operator.command(&["config", "list"]);
+    by_profile.env("AWS_ACCESS_KEY_ID", "AKIAOTHER").env("RSQLFLOW_PROFILE", "p");
+    assert!(run(&mut by_profile).expect(0).stdout.contains("night"));
+
     // Keys that nobody knows.
     let mut stranger = Operator::new(up.endpoint());
     stranger.endpoint.access_key_id = "AKIASTRANGER".into();
