@@ -84,7 +84,7 @@ fn a_time_that_passed_while_nobody_looked_is_made_up_for() {
     site.put(&item("missed", json!({ "schedule": "rate(1 day)" })));
     let up = Up::start(&site);
     let run = completed(&site, "missed");
-    assert_eq!(site.lines("notes"), [run.clone()]);
+    assert_eq!(site.lines("notes"), std::slice::from_ref(&run));
     assert_eq!(runs(&site), [run]);
     up.stop();
 }
