@@ -178,6 +178,7 @@ fn do_everything(world: &mut World<'_>) {
     });
     world.rsqlflow(&["cancel", "long-1", "--yes"]).expect(0);
     world.settled();
+    world.rsqlflow(&["hosts"]).expect(0);
     world.rsqlflow(&["runs"]).expect(0);
     world.rsqlflow(&["runs", "good"]).expect(0);
     world.rsqlflow(&["status", "bad-1"]).expect(0);
