@@ -204,13 +204,26 @@ pub enum ScheduleCommand {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The workflow
-    pub workflow: String,
+    #[arg(required_unless_present = "restart_from")]
+    pub workflow: Option<String>,
     /// Run id; the same id is the same run, however often it is started
     #[arg(long, value_name = "RUN")]
     pub id: Option<String>,
     /// Environment variable for every script; overrides the item's
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub params: Vec<(String, String)>,
+    /// Go on from an earlier run that has ended: jobs that completed in it are not run again
+    #[arg(long, value_name = "RUN")]
+    pub restart_from: Option<String>,
+    /// With the item as the earlier run had it, rather than as it is now
+    #[arg(long, requires = "restart_from")]
+    pub as_it_was: bool,
+    /// Run this stage and those after it, whether they completed earlier or not
+    #[arg(long, value_name = "N|NAME")]
+    pub from_stage: Option<String>,
+    /// Run this job and no other, whether it completed earlier or not; may be repeated
+    #[arg(long, value_name = "JOB")]
+    pub only: Vec<String>,
     /// Show progress until the run has ended; exit 0 only when it completed
     #[arg(long, short)]
     pub wait: bool,

@@ -246,10 +246,19 @@ fn trigger_exit(error: &TriggerError) -> Exit {
         | TriggerError::InvalidWorkflow { .. }
         | TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
+        | TriggerError::RunOfAnother { .. }
+        | TriggerError::UnknownJob { .. }
+        | TriggerError::JobSwitchedOff { .. }
+        | TriggerError::UnknownStage { .. }
         | TriggerError::TooLarge { .. } => Exit::Usage,
         TriggerError::Disabled(_)
         | TriggerError::RunExists { .. }
         | TriggerError::Ended { .. }
+        | TriggerError::NotEnded { .. }
+        | TriggerError::JobsNotEnded { .. }
+        | TriggerError::RestartedBefore { .. }
+        | TriggerError::NotAsItWas(_)
+        | TriggerError::NothingToRun
         | TriggerError::Contended(_)
         | TriggerError::Record { .. } => Exit::Failed,
         TriggerError::Aws { unreachable: true, .. } => Exit::Unreachable,
@@ -263,13 +272,23 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         TriggerError::InvalidWorkflow { id, .. } | TriggerError::Disabled(id) => {
             Some(format!("rsqlflow config get {id}"))
         }
-        TriggerError::RunExists { id, .. } | TriggerError::Ended { id, .. } => {
-            Some(format!("rsqlflow status {id}"))
+        TriggerError::RunExists { id, .. }
+        | TriggerError::Ended { id, .. }
+        | TriggerError::NotEnded { id, .. }
+        | TriggerError::JobsNotEnded { run: id, .. }
+        | TriggerError::RestartedBefore { by: id, .. } => Some(format!("rsqlflow status {id}")),
+        TriggerError::RunOfAnother { id, workflow } => {
+            Some(format!("rsqlflow run {workflow} --restart-from {id}"))
         }
+        TriggerError::NotAsItWas(id) => Some(format!("rsqlflow run --restart-from {id}")),
         TriggerError::UnknownRun(_) => Some("rsqlflow runs".into()),
         TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
         | TriggerError::TooLarge { .. }
+        | TriggerError::UnknownJob { .. }
+        | TriggerError::JobSwitchedOff { .. }
+        | TriggerError::UnknownStage { .. }
+        | TriggerError::NothingToRun
         | TriggerError::Contended(_)
         | TriggerError::Aws { .. }
         | TriggerError::Record { .. } => None,

@@ -39,6 +39,10 @@ pub(crate) enum State<'a> {
     NotRun,
     /// Its stage is switched off.
     Skipped,
+    /// It completed in the run that this one goes on from.
+    CompletedEarlier,
+    /// The start left it out.
+    LeftOut,
 }
 
 impl State<'_> {
@@ -49,6 +53,8 @@ impl State<'_> {
             Self::Pending => "pending",
             Self::NotRun => "not run",
             Self::Skipped => Status::Skipped.as_str(),
+            Self::CompletedEarlier => "completed earlier",
+            Self::LeftOut => "left out",
         }
     }
 }
@@ -71,6 +77,8 @@ impl Records {
                 let state = match self.job(name) {
                     Some(job) => State::Accepted(job),
                     None if stage.skipped => State::Skipped,
+                    None if self.run.completed_earlier.contains(name) => State::CompletedEarlier,
+                    None if self.run.left_out.contains(name) => State::LeftOut,
                     None if self.run.execution_status.is_final() => State::NotRun,
                     None => State::Pending,
                 };

@@ -133,6 +133,24 @@ impl Audit {
         answer.items.unwrap_or_default().into_iter().map(|item| record(&self.workflow_table, item)).collect()
     }
 
+    /// The record of one job as it is now.
+    ///
+    /// # Errors
+    /// [`TriggerError::Aws`] or [`TriggerError::Record`].
+    pub(crate) async fn job(&self, job: &str, run_id: &str) -> Result<Option<JobAudit>, TriggerError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.job_table)
+            .key("job_name", AttributeValue::S(job.into()))
+            .key("workflow_execution_id", AttributeValue::S(run_id.into()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| TriggerError::aws("reading a job's record", error))?;
+        answer.item.map(|item| record(&self.job_table, item)).transpose()
+    }
+
     /// The records of a run's jobs, in the order they started.
     ///
     /// # Errors

@@ -66,6 +66,70 @@ pub enum TriggerError {
         /// How.
         status: rsqlflow_config::audit::Status,
     },
+    /// The run goes on.
+    #[error("run `{id}` has not ended ({status}): wait for its end, or cancel it")]
+    NotEnded {
+        /// The run.
+        id: String,
+        /// Where it is.
+        status: rsqlflow_config::audit::Status,
+    },
+    /// Jobs of the run are open in the audit.
+    #[error("run `{run}` has ended and {} not yet: wait until its host has ended what it ran", .jobs.join(", "))]
+    JobsNotEnded {
+        /// The run.
+        run: String,
+        /// Its jobs.
+        jobs: Vec<String>,
+    },
+    /// The run is not of the workflow that was named.
+    #[error("run `{id}` is one of workflow `{workflow}`")]
+    RunOfAnother {
+        /// The run.
+        id: String,
+        /// Its workflow.
+        workflow: String,
+    },
+    /// Another run goes on from the run.
+    #[error("run `{by}` goes on from run `{id}`: restart that one")]
+    RestartedBefore {
+        /// The run.
+        id: String,
+        /// The one that goes on from it.
+        by: String,
+    },
+    /// What the run was given is not known any more, or never was.
+    #[error("Step Functions does not have the input of run `{0}`: restart it with the item as it is now")]
+    NotAsItWas(String),
+    /// No such job.
+    #[error("there is no job `{job}`{}", nearest(.known))]
+    UnknownJob {
+        /// The job asked for.
+        job: String,
+        /// The nearest there is.
+        known: Option<String>,
+    },
+    /// The job's stage does not run.
+    #[error("job `{job}` is in stage `{stage}`, which is switched off: its execution_flag is not y")]
+    JobSwitchedOff {
+        /// The job asked for.
+        job: String,
+        /// Its stage.
+        stage: String,
+    },
+    /// No such stage.
+    #[error("there is no stage `{wanted}`; there are {known}")]
+    UnknownStage {
+        /// The stage asked for.
+        wanted: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Nothing is left.
+    #[error(
+        "there is nothing to run: every job has completed; name those to run again with --only or --from-stage"
+    )]
+    NothingToRun,
     /// Whose turn it is changed whenever it was looked at.
     #[error("too many triggers start runs of workflow `{0}` at once; try again")]
     Contended(String),
@@ -106,6 +170,13 @@ impl TriggerError {
             Self::TooLarge { .. } => "Rsql.InputTooLarge",
             Self::UnknownRun(_) => "Rsql.UnknownRun",
             Self::Ended { .. } => "Rsql.RunEnded",
+            Self::NotEnded { .. } | Self::JobsNotEnded { .. } => "Rsql.RunNotEnded",
+            Self::RunOfAnother { .. } => "Rsql.RunOfAnother",
+            Self::RestartedBefore { .. } => "Rsql.RestartedBefore",
+            Self::NotAsItWas(_) => "Rsql.NotAsItWas",
+            Self::UnknownJob { .. } | Self::JobSwitchedOff { .. } => "Rsql.UnknownJob",
+            Self::UnknownStage { .. } => "Rsql.UnknownStage",
+            Self::NothingToRun => "Rsql.NothingToRun",
             Self::Contended(_) => "Rsql.Contended",
             Self::Aws { unreachable: true, .. } => "Rsql.Unreachable",
             Self::Aws { unreachable: false, .. } => "Rsql.AwsError",

@@ -32,10 +32,11 @@ const REQUEST_ID_PART: usize = 12;
 /// # Errors
 /// [`EventError`], of the kinds of [`TriggerError::code`] or `Rsql.InvalidEvent`.
 pub async fn handle(trigger: &Trigger, event: Value, context: &Context) -> Result<Value, EventError> {
+    // Boxed, because what holds this holds all of it: the compiler gives up on a type that is nested so deeply.
     match Event::parse(event)? {
-        Event::Scheduled(start) => scheduled(trigger, start).await,
-        Event::Plain(plain) => plainly(trigger, plain, context).await,
-        Event::Ended(ended) => after(trigger, ended).await,
+        Event::Scheduled(start) => Box::pin(scheduled(trigger, start)).await,
+        Event::Plain(plain) => Box::pin(plainly(trigger, plain, context)).await,
+        Event::Ended(ended) => Box::pin(after(trigger, ended)).await,
     }
 }
 

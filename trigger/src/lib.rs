@@ -7,6 +7,7 @@
 
 mod audit;
 mod cancel;
+mod choice;
 mod ended;
 mod error;
 pub mod events;
@@ -18,6 +19,7 @@ mod notify;
 mod overlap;
 mod plan;
 mod record;
+mod restart;
 mod schedules;
 mod standing;
 mod start;
@@ -26,11 +28,13 @@ mod turn;
 
 pub use audit::{Audit, JOBS_BY_RUN, RUNS_BY_WORKFLOW};
 pub use cancel::Cancelled;
+pub use choice::Choice;
 pub use error::TriggerError;
 pub use hosts::hosts;
 pub use items::{Items, Put};
 pub use overlap::Scheduled;
 pub use plan::plan;
+pub use restart::Restart;
 pub use schedules::{
     Definition, Difference, Drift, EVENT_SOURCE, KeptSchedule, Reconciled, ScheduleSettings, Schedules,
     is_over,

@@ -30,7 +30,7 @@ use chrono::{DateTime, Utc};
 use rsqlflow_config::audit::{Status, WorkflowAudit};
 use rsqlflow_config::run::scheduled_run_id;
 use rsqlflow_config::time;
-use rsqlflow_config::workflow::{Overlap, Workflow};
+use rsqlflow_config::workflow::Overlap;
 
 use crate::record::{self, Change, Recorded};
 use crate::standing::Standing;
@@ -84,7 +84,7 @@ impl Trigger {
             ..StartRequest::default()
         };
         let planned = self.planned(&workflow, &run_id, &request.parameters)?;
-        let recorded = self.record(&workflow, &planned.input, &request).await?;
+        let recorded = self.record(&planned, &request).await?;
         if recorded.record.execution_status.is_final() {
             return Ok(over(recorded.record));
         }
@@ -92,27 +92,27 @@ impl Trigger {
         if overlap == Overlap::Allow {
             return self.execute(recorded, &planned.text).await.map(Scheduled::Started);
         }
-        self.in_turn(&workflow, overlap, recorded, planned).await
+        self.in_turn(overlap, recorded, planned).await
     }
 
     async fn in_turn(
         &self,
-        workflow: &Workflow,
         overlap: Overlap,
         recorded: Recorded,
         planned: Planned,
     ) -> Result<Scheduled, TriggerError> {
-        let (workflow_id, run_id) = (&workflow.workflow_id, &recorded.record.workflow_execution_id.clone());
+        let workflow_id = &recorded.record.workflow_id.clone();
+        let run_id = &recorded.record.workflow_execution_id.clone();
         for _ in 0..TRIES {
             let turn = self.turn(workflow_id).await?;
             if turn.is_of(run_id) {
-                return self.let_go(workflow, recorded, planned).await;
+                return self.let_go(recorded, planned).await;
             }
             let Some(earlier) = self.earlier(workflow_id, &turn, run_id).await? else {
                 match turn.waiting.first() {
                     Some(first) if first != run_id => drop(self.give_turn(workflow_id, &turn, first).await?),
                     _ if self.swap_turn(workflow_id, &turn, turn.given_to(run_id)).await? => {
-                        return self.let_go(workflow, recorded, planned).await;
+                        return self.let_go(recorded, planned).await;
                     }
                     _ => {}
                 }
@@ -143,7 +143,7 @@ impl Trigger {
             // Somebody else has let it go, or it has ended.
             match self.audit.run(run_id).await? {
                 Some(now) if !now.execution_status.is_final() => {
-                    return self.let_go(workflow, Recorded { record: now, before: true }, planned).await;
+                    return self.let_go(Recorded { record: now, before: true }, planned).await;
                 }
                 Some(now) => return Ok(over(now)),
                 None => return Err(TriggerError::UnknownRun(run_id.clone())),
@@ -229,16 +229,11 @@ impl Trigger {
     /// Starts a run whose turn it is, with the item as it is now; whether it goes on. One that cannot run is closed.
     async fn start_recorded(&self, record: WorkflowAudit) -> Result<bool, TriggerError> {
         let run_id = &record.workflow_execution_id;
-        let planned = match self.workflow(&record.workflow_id).await {
-            Ok(workflow) => {
-                self.planned(&workflow, run_id, &record.parameters).map(|planned| (workflow, planned))
-            }
-            Err(error) => Err(error),
-        };
-        match planned {
-            Ok((workflow, planned)) => {
+        let workflow = self.workflow(&record.workflow_id).await;
+        match workflow.and_then(|workflow| self.planned(&workflow, run_id, &record.parameters)) {
+            Ok(planned) => {
                 let recorded = Recorded { record, before: true };
-                Ok(matches!(self.let_go(&workflow, recorded, planned).await?, Scheduled::Started(_)))
+                Ok(matches!(self.let_go(recorded, planned).await?, Scheduled::Started(_)))
             }
             Err(error @ (TriggerError::Aws { .. } | TriggerError::Record { .. })) => Err(error),
             Err(error) => {
@@ -251,18 +246,13 @@ impl Trigger {
     }
 
     /// Admits the run whose turn it is and starts it.
-    async fn let_go(
-        &self,
-        workflow: &Workflow,
-        recorded: Recorded,
-        planned: Planned,
-    ) -> Result<Scheduled, TriggerError> {
+    async fn let_go(&self, recorded: Recorded, planned: Planned) -> Result<Scheduled, TriggerError> {
         let unreadable = |error: serde_dynamo::Error| TriggerError::Record {
             table: self.settings.workflow_audit_table.clone(),
             message: error.to_string(),
         };
         // The item may have changed while the run waited.
-        let stages = serde_dynamo::to_attribute_value(record::stages(workflow)).map_err(unreadable)?;
+        let stages = serde_dynamo::to_attribute_value(&planned.stages).map_err(unreadable)?;
         let jobs = serde_dynamo::to_attribute_value(record::jobs(&planned.input)).map_err(unreadable)?;
         let change = Change::new(
             "SET admitted_ts = if_not_exists(admitted_ts, :now), stages = :stages, rsql_jobs = :jobs",

@@ -9,6 +9,7 @@ use rsqlflow_config::time;
 use rsqlflow_config::workflow::Workflow;
 use serde_dynamo::aws_sdk_dynamodb_1::to_item;
 
+use crate::start::Planned;
 use crate::{StartRequest, Trigger, TriggerError};
 
 /// A run's record, and whether it was there before.
@@ -21,16 +22,15 @@ impl Trigger {
     /// Writes the run's record if there is none, or finds the one that is this run's.
     pub(crate) async fn record(
         &self,
-        workflow: &Workflow,
-        input: &RunInput,
+        planned: &Planned,
         request: &StartRequest,
     ) -> Result<Recorded, TriggerError> {
-        let run_id = &input.run.workflow_execution_id;
+        let run_id = &planned.input.run.workflow_execution_id;
         // The key has the workflow in it, so a run of another workflow with this id would not collide by itself.
         if let Some(record) = self.audit.run(run_id).await? {
             return same_run(record, request);
         }
-        let record = audit_record(workflow, input, request, &self.execution_arn(run_id));
+        let record = audit_record(planned, request, &self.execution_arn(run_id));
         let mut item: HashMap<String, AttributeValue> =
             to_item(&record).map_err(|error| TriggerError::Record {
                 table: self.settings.workflow_audit_table.clone(),
@@ -165,21 +165,27 @@ fn same_run(record: WorkflowAudit, request: &StartRequest) -> Result<Recorded, T
         format!(" of workflow `{}`", record.workflow_id)
     } else if record.parameters != request.parameters {
         " with other parameters".into()
+    } else if record.restart_of.as_deref() != request.restart.as_ref().map(|restart| restart.of.as_str()) {
+        match &record.restart_of {
+            Some(of) => format!(" that goes on from run `{of}`"),
+            None => " that goes on from no earlier one".into(),
+        }
     } else {
         return Ok(Recorded { record, before: true });
     };
     Err(TriggerError::RunExists { id: record.workflow_execution_id, of: other })
 }
 
-fn audit_record(workflow: &Workflow, input: &RunInput, request: &StartRequest, arn: &str) -> WorkflowAudit {
+fn audit_record(planned: &Planned, request: &StartRequest, arn: &str) -> WorkflowAudit {
+    let run = &planned.input.run;
     WorkflowAudit {
-        workflow_execution_id: input.run.workflow_execution_id.clone(),
-        workflow_id: workflow.workflow_id.clone(),
+        workflow_execution_id: run.workflow_execution_id.clone(),
+        workflow_id: run.workflow_id.clone(),
         execution_status: Status::Triggered,
         execution_start_ts: time::now(),
         execution_end_ts: None,
-        rsql_jobs: jobs(input),
-        stages: stages(workflow),
+        rsql_jobs: jobs(&planned.input),
+        stages: planned.stages.clone(),
         parameters: request.parameters.clone(),
         error_message: None,
         started_by: request.started_by.clone(),
@@ -187,10 +193,10 @@ fn audit_record(workflow: &Workflow, input: &RunInput, request: &StartRequest, a
         scheduled_time: request.scheduled_time.clone(),
         admitted_ts: None,
         waiting_for: None,
-        restart_of: None,
+        restart_of: request.restart.as_ref().map(|restart| restart.of.clone()),
         restarted_by: None,
-        completed_earlier: vec![],
-        left_out: vec![],
+        completed_earlier: planned.selection.completed_earlier.clone(),
+        left_out: planned.selection.left_out.clone(),
     }
 }
 

@@ -5,14 +5,17 @@
 //! between record and start leaves a `triggered` record, and the same start again finds it and goes on. The start is
 //! idempotent by its name and input, so going on is always safe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rsqlflow_config::audit::StageAudit;
 use rsqlflow_config::run::{RunInput, generate_run_id};
 use rsqlflow_config::settings::{Settings, StateMachines};
 use rsqlflow_config::workflow::{Workflow, flag_is_set};
 use rsqlflow_config::{names, validate};
 
-use crate::{Audit, Items, TriggerError, plan};
+use crate::choice::{Choice, Selection};
+use crate::restart::{Earlier, Restart};
+use crate::{Audit, Items, TriggerError, plan, record};
 
 /// Seconds after the end of a run's execution by which a host that lives has told what became of its jobs: what is
 /// left after the beat that tells it and the grace of the scripts.
@@ -82,6 +85,10 @@ pub struct StartRequest {
     pub started_by: String,
     /// The time that the schedule named.
     pub scheduled_time: Option<String>,
+    /// The earlier run to go on from; an empty `workflow_id` is that run's.
+    pub restart: Option<Restart>,
+    /// Which of the jobs to run.
+    pub choice: Choice,
 }
 
 /// A run that has been started.
@@ -130,41 +137,73 @@ impl Trigger {
     /// # Errors
     /// Any [`TriggerError`]. Nothing is written unless it is [`TriggerError::Aws`] from the start itself, which leaves
     /// a `triggered` record that the same call again goes on from.
-    pub async fn start(&self, request: StartRequest) -> Result<Started, TriggerError> {
-        let run_id = match &request.workflow_execution_id {
-            Some(id) => {
-                if let Some(problem) = names::execution_name_problem(id, names::RUN_ID_MAX) {
-                    return Err(TriggerError::InvalidRunId { id: id.clone(), problem });
-                }
-                id.clone()
-            }
-            None => generate_run_id(&request.workflow_id),
-        };
-        let workflow = self.workflow(&request.workflow_id).await?;
+    pub async fn start(&self, mut request: StartRequest) -> Result<Started, TriggerError> {
         for name in request.parameters.keys() {
             if let Some(problem) = names::parameter_name_problem(name) {
                 return Err(TriggerError::InvalidParameter { name: name.clone(), problem });
             }
         }
-        let planned = self.planned(&workflow, &run_id, &request.parameters)?;
-        let recorded = self.record(&workflow, &planned.input, &request).await?;
+        if let Some(id) = &request.workflow_execution_id
+            && let Some(problem) = names::execution_name_problem(id, names::RUN_ID_MAX)
+        {
+            return Err(TriggerError::InvalidRunId { id: id.clone(), problem });
+        }
+        let earlier = match &request.restart {
+            Some(restart) => Some(self.earlier_run(&restart.of, &request.workflow_id).await?),
+            None => None,
+        };
+        if let Some(earlier) = &earlier {
+            request.workflow_id = earlier.workflow_id().into();
+        }
+        let run_id =
+            request.workflow_execution_id.clone().unwrap_or_else(|| generate_run_id(&request.workflow_id));
+        let over = request.parameters.clone();
+        if let Some(earlier) = &earlier {
+            self.not_restarted(earlier, &run_id)?;
+            request.parameters = earlier.parameters(request.parameters);
+        }
+        let (input, stages) = match (&earlier, &request.restart) {
+            (Some(earlier), Some(Restart { as_it_was: true, .. })) => {
+                self.as_it_was(earlier, &run_id, &over).await?
+            }
+            _ => {
+                let workflow = self.workflow(&request.workflow_id).await?;
+                self.unselected(&workflow, &run_id, &request.parameters)
+            }
+        };
+        let planned = if earlier.is_none() && request.choice.is_all() {
+            Planned::new(input, stages, Selection::default())?
+        } else {
+            let none = BTreeSet::new();
+            let completed = earlier.as_ref().map_or(&none, Earlier::completed);
+            let selection = request.choice.select(&stages, completed)?;
+            Planned::new(input, stages, selection)?.not_empty()?
+        };
+        let recorded = self.record(&planned, &request).await?;
+        if let Some(earlier) = &earlier {
+            self.link(earlier, &recorded.record).await?;
+        }
         self.execute(recorded, &planned.text).await
     }
 
-    /// What the state machine would be given, checked against what it takes.
+    /// All of a workflow as the state machine would be given it, checked against what it takes.
     pub(crate) fn planned(
         &self,
         workflow: &Workflow,
         run_id: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Planned, TriggerError> {
-        let input = plan(workflow, run_id, parameters, &self.settings);
-        let text = serde_json::to_string(&input)
-            .map_err(|error| TriggerError::Record { table: "input".into(), message: error.to_string() })?;
-        if text.len() > names::PAYLOAD_MAX {
-            return Err(TriggerError::TooLarge { size: text.len() });
-        }
-        Ok(Planned { input, text })
+        let (input, stages) = self.unselected(workflow, run_id, parameters);
+        Planned::new(input, stages, Selection::default())
+    }
+
+    fn unselected(
+        &self,
+        workflow: &Workflow,
+        run_id: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> (RunInput, Vec<StageAudit>) {
+        (plan(workflow, run_id, parameters, &self.settings), record::stages(workflow))
     }
 
     /// An item that may be run.
@@ -181,10 +220,28 @@ impl Trigger {
     }
 }
 
-/// The input of a run, and its text.
+/// What a run will do.
 pub(crate) struct Planned {
+    /// The input of its execution.
     pub(crate) input: RunInput,
+    /// The same as text.
     pub(crate) text: String,
+    /// The stages of the item.
+    pub(crate) stages: Vec<StageAudit>,
+    /// Which of their jobs it does not have, where it has not all.
+    pub(crate) selection: Selection,
+}
+
+impl Planned {
+    fn new(mut input: RunInput, stages: Vec<StageAudit>, selection: Selection) -> Result<Self, TriggerError> {
+        selection.apply(&mut input);
+        let text = serde_json::to_string(&input)
+            .map_err(|error| TriggerError::Record { table: "input".into(), message: error.to_string() })?;
+        if text.len() > names::PAYLOAD_MAX {
+            return Err(TriggerError::TooLarge { size: text.len() });
+        }
+        Ok(Self { input, text, stages, selection })
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,13 @@ Examples:
   rsqlflow run nightly --wait
   rsqlflow run nightly --param run_date=2026-11-20 --id nightly-2026-11-20
   RUN=$(rsqlflow run nightly) && rsqlflow logs $RUN --follow
+  rsqlflow run --restart-from nightly-20261121-030000-4f2a1c
+  rsqlflow run nightly --only load_sales.sh --only dim/load_b.sh
+
+--restart-from runs what the earlier run did not complete, with its parameters (--param goes
+over them) and the item as it is now, or --as-it-was. What --from-stage and --only name is
+run in any case. The records of both runs name each other, and a run is restarted once: to go
+on again, restart the restart.
 
 The run id goes to stdout, progress to stderr. Where no `rsqlflow up` is running, this
 command carries the run itself and so waits for its end, with or without --wait; Ctrl-C then

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::Utc;
-use rsqlflow_trigger::{StartRequest, TriggerError};
+use rsqlflow_trigger::{Choice, Restart, StartRequest, TriggerError};
 use serde_json::json;
 
 use super::wait;
@@ -30,10 +30,12 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
 
 async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<Exit, CliError> {
     let request = StartRequest {
-        workflow_id: args.workflow,
+        workflow_id: args.workflow.unwrap_or_default(),
         workflow_execution_id: args.id,
         parameters: args.params.into_iter().collect::<BTreeMap<_, _>>(),
         started_by: context.person(),
+        restart: args.restart_from.map(|of| Restart { of, as_it_was: args.as_it_was }),
+        choice: Choice { from_stage: args.from_stage, only: args.only },
         ..StartRequest::default()
     };
     let started = backend.trigger().start(request).await?;

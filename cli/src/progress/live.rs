@@ -59,7 +59,9 @@ impl Live {
             running
         });
         let jobs = records.jobs();
-        let counted = jobs.iter().filter(|place| !matches!(place.state, State::Skipped));
+        let idle =
+            |state: State<'_>| matches!(state, State::Skipped | State::CompletedEarlier | State::LeftOut);
+        let counted = jobs.iter().filter(|place| !idle(place.state));
         let ended =
             |state: State<'_>| matches!(state, State::Accepted(job) if job.execution_status.is_final());
         self.run.set_position(counted.clone().filter(|place| ended(place.state)).count() as u64);

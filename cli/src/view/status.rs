@@ -28,6 +28,14 @@ pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> S
     if let Some(end) = &run.execution_end_ts {
         line("ended", &format!("{} UTC", date_time(end)));
     }
+    if let Some(other) = run.waiting_for.as_ref().filter(|_| !run.execution_status.is_final()) {
+        line("after", other);
+    }
+    for (name, other) in [("restarts", &run.restart_of), ("restarted", &run.restarted_by)] {
+        if let Some(other) = other {
+            line(name, other);
+        }
+    }
     if let Some(error) = &run.error_message {
         line("error", &indented(error));
     }
@@ -51,7 +59,7 @@ fn row(place: &Place<'_>, now: DateTime<Utc>) -> Vec<(Tone, String)> {
     let (tone, job) = match place.state {
         State::Accepted(job) => (job.execution_status.into(), Some(job)),
         State::Pending => (Tone::Plain, None),
-        State::NotRun | State::Skipped => (Tone::Faint, None),
+        State::NotRun | State::Skipped | State::CompletedEarlier | State::LeftOut => (Tone::Faint, None),
     };
     let text = |value: Option<String>| (Tone::Plain, value.unwrap_or_default());
     let exit = |job: &JobAudit| {
@@ -111,6 +119,15 @@ mod tests {
     #[test]
     fn a_run_that_failed() {
         insta::assert_snapshot!(shown(&samples::failed()));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_from_another() {
+        let mut records = samples::running();
+        records.run.restart_of = Some("nightly-20261120-030000-11aa22".into());
+        records.run.completed_earlier = vec!["mart_1.sh".into()];
+        records.run.left_out = vec!["mart_2.sh".into()];
+        insta::assert_snapshot!(shown(&records));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod disk_full;
 mod failures;
 mod hosts;
 mod plain_form;
+mod restart_from;
 mod restarts;
 mod schedules;
 mod secrets;

@@ -11,11 +11,12 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sfn::config::retry::RetryConfig;
 use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use rsqlflow_config::audit::WorkflowAudit;
+use rsqlflow_config::run::RunInput;
 use rsqlflow_local::clock::Clock;
 use rsqlflow_local::cloud::{CloudOptions, LocalCloud};
 use rsqlflow_local::stepfunctions::StepFunctions;
 use rsqlflow_trigger::events::{self, Context, EventError};
-use rsqlflow_trigger::{Audit, Trigger, TriggerSettings};
+use rsqlflow_trigger::{Audit, Items, Trigger, TriggerSettings};
 use serde_json::{Value, json};
 
 /// How long anything may take on a loaded machine.
@@ -158,6 +159,28 @@ impl Cloud {
         self.dynamodb("PutItem", item).await;
     }
 
+    /// Stores an item.
+    pub async fn put(&self, item: &str) {
+        let workflow = rsqlflow_config::validate::workflow_from_text(item).unwrap();
+        let sdk = self.sdk(SharedHttpClient::new(self.local.connector()));
+        Items::new(aws_sdk_dynamodb::Client::new(&sdk), "config").put(&workflow).await.unwrap();
+    }
+
+    /// Records a job as its host does.
+    pub async fn job(&self, name: &str, run: &str, status: &str) {
+        let item = json!({ "TableName": "job-audit", "Item": {
+            "job_name": { "S": name }, "workflow_execution_id": { "S": run }, "workflow_id": { "S": "w" },
+            "execution_status": { "S": status }, "execution_start_ts": { "S": "2026-11-21T01:00:01.000Z" },
+            "instance_id": { "S": "i-gone" }, "attempt": { "N": "1" } } });
+        self.dynamodb("PutItem", item).await;
+    }
+
+    /// What the execution of a run was given.
+    pub async fn input_of(&self, run: &str) -> RunInput {
+        let described = self.sfn("DescribeExecution", json!({ "executionArn": execution_arn(run) })).await;
+        serde_json::from_str(described["input"].as_str().unwrap()).unwrap()
+    }
+
     /// A run's record.
     pub async fn run(&self, run: &str) -> WorkflowAudit {
         self.audit().run(run).await.unwrap().unwrap_or_else(|| panic!("there is no record of {run}"))
@@ -203,20 +226,26 @@ impl Cloud {
     /// Ends a run as the state machine does: the record first. No event is sent.
     pub async fn complete(&self, run: &str) {
         self.recorded_running(run).await;
-        let workflow = self.run(run).await.workflow_id;
-        let update = json!({ "TableName": "workflow-audit",
-            "Key": { "workflow_execution_id": { "S": run }, "workflow_id": { "S": workflow } },
-            "UpdateExpression": "SET execution_status = :s", "ExpressionAttributeValues": { ":s": { "S": "completed" } } });
-        self.dynamodb("UpdateItem", update).await;
+        self.complete_record(run).await;
         self.stop(run).await;
+    }
+
+    /// Records a run as completed.
+    pub async fn complete_record(&self, run: &str) {
+        self.record_says(run, "execution_status", "completed").await;
     }
 
     /// Makes a run's record as old as that.
     pub async fn record_is_from(&self, run: &str, time: &str) {
+        self.record_says(run, "execution_start_ts", time).await;
+    }
+
+    async fn record_says(&self, run: &str, attribute: &str, text: &str) {
         let workflow = self.run(run).await.workflow_id;
         let update = json!({ "TableName": "workflow-audit",
             "Key": { "workflow_execution_id": { "S": run }, "workflow_id": { "S": workflow } },
-            "UpdateExpression": "SET execution_start_ts = :t", "ExpressionAttributeValues": { ":t": { "S": time } } });
+            "UpdateExpression": format!("SET {attribute} = :t"),
+            "ExpressionAttributeValues": { ":t": { "S": text } } });
         self.dynamodb("UpdateItem", update).await;
     }
 

@@ -5,14 +5,6 @@ use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, due, ended, run_at};
 
-async fn job(cloud: &Cloud, name: &str, run: &str, status: &str) {
-    let item = json!({ "TableName": "job-audit", "Item": {
-        "job_name": { "S": name }, "workflow_execution_id": { "S": run }, "workflow_id": { "S": "w" },
-        "execution_status": { "S": status }, "execution_start_ts": { "S": "2026-11-21T01:00:01.000Z" },
-        "instance_id": { "S": "i-gone" }, "attempt": { "N": "1" } } });
-    cloud.dynamodb("PutItem", item).await;
-}
-
 fn with(mut event: Value, error: &str, cause: &str) -> Value {
     event["detail"]["error"] = json!(error);
     event["detail"]["cause"] = json!(cause);
@@ -26,8 +18,8 @@ async fn a_run_that_was_stopped_is_closed_with_its_jobs_and_people_are_told_once
     let run = run_at("w", 1);
     cloud.handle(due("w", 1)).await.unwrap();
     cloud.recorded_running(&run).await;
-    job(&cloud, "a.sh", &run, "completed").await;
-    job(&cloud, "b.sh", &run, "running").await;
+    cloud.job("a.sh", &run, "completed").await;
+    cloud.job("b.sh", &run, "running").await;
     cloud.stop(&run).await;
     let event = with(ended(&run, "ABORTED"), "Maria", "wrong day");
     let answer = cloud.handle(event.clone()).await.unwrap();
@@ -86,7 +78,7 @@ async fn the_jobs_of_a_cancelled_run_are_closed_although_its_record_is() {
     cloud.item("w", "skip").await;
     let run = run_at("w", 1);
     cloud.handle(due("w", 1)).await.unwrap();
-    job(&cloud, "a.sh", &run, "running").await;
+    cloud.job("a.sh", &run, "running").await;
     cloud.trigger().cancel(&run, "cli:maria").await.unwrap();
     let answer = cloud.handle(ended(&run, "ABORTED")).await.unwrap();
     assert_eq!((&answer["closed"], &answer["closed_jobs"]), (&json!(false), &json!(["a.sh"])));

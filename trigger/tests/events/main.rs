@@ -9,3 +9,4 @@ mod forms;
 mod orders;
 mod overlaps;
 mod races;
+mod restarts;

@@ -1,0 +1,182 @@
+//! Going on from an earlier run: what completed in it is not run again.
+//!
+//! The earlier run has to have ended, its jobs too: a script that still runs on its host must not be started a second
+//! time. A run is restarted once; who wants to go on again goes on from the restart, which knows what completed in any
+//! of those before it. So of two restarts at once, one is: the new run is recorded, then the earlier record is made to
+//! name it unless it names another, then it is started. Dying in between leaves a record that was never started, which
+//! the same start again goes on from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use rsqlflow_config::audit::{StageAudit, Status, WorkflowAudit};
+use rsqlflow_config::run::RunInput;
+
+use crate::standing::Standing;
+use crate::start::Planned;
+use crate::{Trigger, TriggerError, record};
+
+/// The wish to go on from an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// The earlier run.
+    pub of: String,
+    /// With the item as it was then, rather than as it is now.
+    pub as_it_was: bool,
+}
+
+/// A run that another may go on from.
+pub(crate) struct Earlier {
+    record: WorkflowAudit,
+    /// The jobs that need not run again.
+    completed: BTreeSet<String>,
+}
+
+impl Earlier {
+    /// Its workflow.
+    pub(crate) fn workflow_id(&self) -> &str {
+        &self.record.workflow_id
+    }
+
+    /// Its jobs that need not run again.
+    pub(crate) fn completed(&self) -> &BTreeSet<String> {
+        &self.completed
+    }
+
+    /// Its own parameters, under those of the restart.
+    pub(crate) fn parameters(&self, over: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut parameters = self.record.parameters.clone();
+        parameters.extend(over);
+        parameters
+    }
+}
+
+impl Trigger {
+    /// The earlier run, where it may be gone on from.
+    pub(crate) async fn earlier_run(&self, of: &str, workflow_id: &str) -> Result<Earlier, TriggerError> {
+        let unknown = || TriggerError::UnknownRun(of.into());
+        let mut record = self.audit.run(of).await?.ok_or_else(unknown)?;
+        if !workflow_id.is_empty() && record.workflow_id != workflow_id {
+            return Err(TriggerError::RunOfAnother { id: of.into(), workflow: record.workflow_id });
+        }
+        if !record.execution_status.is_final() {
+            let ended = match self.standing(&record).await? {
+                Standing::Ended => true,
+                Standing::NotStarted => self.close_orphan(&record).await?,
+                Standing::GoingOn => false,
+            };
+            if !ended {
+                return Err(TriggerError::NotEnded { id: of.into(), status: record.execution_status });
+            }
+            record = self.audit.run(of).await?.ok_or_else(unknown)?;
+        }
+        let completed = self.completed(&record).await?;
+        Ok(Earlier { record, completed })
+    }
+
+    /// The jobs that completed in a run or in those it went on from. The index may lag behind a job that has just
+    /// ended, so of those that it does not know as ended the record itself is read.
+    async fn completed(&self, run: &WorkflowAudit) -> Result<BTreeSet<String>, TriggerError> {
+        let run_id = &run.workflow_execution_id;
+        let mut completed: BTreeSet<String> = run.completed_earlier.iter().cloned().collect();
+        let mut open = Vec::new();
+        let known = self.audit.jobs(run_id).await?;
+        for name in &run.rsql_jobs {
+            let mut job = known.iter().find(|job| job.job_name == *name).cloned();
+            if !job.as_ref().is_some_and(|job| job.execution_status.is_final()) {
+                job = self.audit.job(name, run_id).await?;
+            }
+            match job.map(|job| job.execution_status) {
+                Some(Status::Completed) => drop(completed.insert(name.clone())),
+                Some(status) if !status.is_final() => open.push(name.clone()),
+                _ => {}
+            }
+        }
+        if open.is_empty() {
+            Ok(completed)
+        } else {
+            Err(TriggerError::JobsNotEnded { run: run_id.clone(), jobs: open })
+        }
+    }
+
+    /// The run as the earlier one was planned: its jobs and their settings, with parameters over them.
+    pub(crate) async fn as_it_was(
+        &self,
+        earlier: &Earlier,
+        run_id: &str,
+        over: &BTreeMap<String, String>,
+    ) -> Result<(RunInput, Vec<StageAudit>), TriggerError> {
+        let of = &earlier.record.workflow_execution_id;
+        let gone = || TriggerError::NotAsItWas(of.clone());
+        let input = self.execution(of).await?.and_then(|execution| execution.input).ok_or_else(gone)?;
+        let mut input: RunInput = serde_json::from_str(&input).map_err(|_| gone())?;
+        input.run.workflow_execution_id = run_id.into();
+        input.run.parameters.extend(over.clone());
+        for job in input.stages.iter_mut().flat_map(|stage| &mut stage.jobs) {
+            job.parameters.retain(|name, _| !over.contains_key(name));
+        }
+        // What belongs to the account rather than to the item.
+        input.run.heartbeat_seconds = self.settings.heartbeat_seconds;
+        input.run.job_audit_table = self.settings.job_audit_table.clone();
+        input.workflow_audit_table = self.settings.workflow_audit_table.clone();
+        input.machines.sequential = self.settings.sequential_arn.clone();
+        input.machines.parallel = self.settings.parallel_arn.clone();
+        // The jobs that the earlier run had itself or took as completed; it knows no more of those it left out.
+        let had: BTreeSet<String> =
+            record::jobs(&input).into_iter().chain(earlier.completed.clone()).collect();
+        let mut stages = earlier.record.stages.clone();
+        for stage in &mut stages {
+            stage.jobs.retain(|job| had.contains(job));
+        }
+        Ok((input, stages))
+    }
+
+    /// Makes the earlier run's record name the new run. Where another was quicker, the new run's record is closed.
+    pub(crate) async fn link(&self, earlier: &Earlier, new: &WorkflowAudit) -> Result<(), TriggerError> {
+        let run_id = &new.workflow_execution_id;
+        let of = &earlier.record.workflow_execution_id;
+        let update = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.settings.workflow_audit_table)
+            .key("workflow_execution_id", AttributeValue::S(of.clone()))
+            .key("workflow_id", AttributeValue::S(earlier.record.workflow_id.clone()))
+            .update_expression("SET restarted_by = :run")
+            .condition_expression(
+                "attribute_exists(workflow_id) AND (attribute_not_exists(restarted_by) OR restarted_by = :run)",
+            )
+            .expression_attribute_values(":run", AttributeValue::S(run_id.clone()))
+            .send()
+            .await;
+        match update {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+            {
+                let by = self.audit.run(of).await?.and_then(|record| record.restarted_by).unwrap_or_default();
+                let error = TriggerError::RestartedBefore { id: of.clone(), by };
+                self.close(new, Status::Skipped, Some(&error.to_string())).await?;
+                Err(error)
+            }
+            Err(error) => Err(TriggerError::aws("linking the runs", error)),
+        }
+    }
+
+    /// That no other run goes on from the earlier one, before anything is written.
+    pub(crate) fn not_restarted(&self, earlier: &Earlier, run_id: &str) -> Result<(), TriggerError> {
+        match &earlier.record.restarted_by {
+            Some(by) if by != run_id => Err(TriggerError::RestartedBefore {
+                id: earlier.record.workflow_execution_id.clone(),
+                by: by.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Planned {
+    /// That there is something to run.
+    pub(crate) fn not_empty(self) -> Result<Self, TriggerError> {
+        if self.input.stages.is_empty() { Err(TriggerError::NothingToRun) } else { Ok(self) }
+    }
+}
