@@ -183,6 +183,14 @@ fn do_everything(world: &mut World<'_>) {
     world.rsqlflow(&["runs", "good"]).expect(0);
     world.rsqlflow(&["status", "bad-1"]).expect(0);
     world.rsqlflow(&["logs", "bad-1"]).expect(0);
+    // Of a job that the index does not know the record itself is looked for.
+    let mut two = item("bad", "bad.sh");
+    two["workflow_stages"][0]["scripts"] = json!(["bad.sh", "ok.sh"]);
+    world.put(&two);
+    world.rsqlflow(&["run", "bad", "--id", "bad-2", "--wait"]).expect(1);
+    world.settled();
+    world.rsqlflow(&["run", "--restart-from", "bad-2", "--wait"]).expect(1);
+    world.settled();
     // A run whose execution is gone is looked at there.
     world.rsqlflow(&["run", "good", "--id", "good-0"]);
 }
