@@ -118,6 +118,9 @@ impl Trigger {
         // What belongs to the account rather than to the item.
         input.run.heartbeat_seconds = self.settings.heartbeat_seconds;
         input.run.job_audit_table = self.settings.job_audit_table.clone();
+        if let Some(hosts) = &mut input.run.hosts {
+            hosts.table = self.settings.hosts_table.clone();
+        }
         input.workflow_audit_table = self.settings.workflow_audit_table.clone();
         input.machines.sequential = self.settings.sequential_arn.clone();
         input.machines.parallel = self.settings.parallel_arn.clone();
