@@ -142,3 +142,21 @@ fn items_and_schedules_are_kept_together() {
     assert_eq!(site.lines("notes"), [""; 0]);
     up.stop();
 }
+
+#[test]
+fn a_process_killed_while_it_fires_leaves_one_run() {
+    let site = site();
+    // Where it is killed: as soon as it can be reached, when the trigger has begun, when the event is struck out.
+    for (workflow, mark) in [("a", ""), ("b", "rsqlflow-master:b-"), ("c", "fired schedule=\"rsqlflow/c\"")] {
+        site.put(&item(workflow, json!({ "schedule": "rate(1 day)" })));
+        let up = Up::start(&site);
+        wait_for("the moment", || up.log().contains(mark).then_some(()));
+        up.kill_9();
+        let up = Up::start(&site);
+        let run = completed(&site, workflow);
+        assert_eq!(site.lines("notes").iter().filter(|line| **line == run).count(), 1, "{}", up.log());
+        up.stop();
+    }
+    assert_eq!(runs(&site).len(), 3);
+    assert_eq!(site.lines("notes").len(), 3);
+}
