@@ -5,6 +5,7 @@
 #   make bench   the benchmarks, release build, one JSON line per figure
 #   make packages       a .deb and an .rpm of the release build; PROFILE=dev for a quick one
 #   make packages-test  installs, upgrades, removes and purges them in a fresh Debian root; needs root
+#   make lambda         the trigger function's zip file, a static program; ARCH=arm64 for that processor
 #   make lint    formatting, clippy, the validators of state machines, the CloudFormation template and systemd units
 # What a target needs and the machine lacks is installed by setup/install (Debian packages, a Python virtual
 # environment, npm and cargo tools); it says what it does. A build cache outside the clone is used when
@@ -19,8 +20,9 @@ DEMO_ARGS ?=
 N ?= 500
 PROFILE ?= release
 VERSION ?=
+ARCH ?= x86_64
 
-.PHONY: demo test chaos bench lint packages packages-test
+.PHONY: demo test chaos bench lint packages packages-test lambda
 
 demo:
 	setup/install build postgresql
@@ -53,6 +55,10 @@ packages-test:
 	setup/install build deb rpm debootstrap
 	cargo build --locked
 	tests/packages/run $(TARGET)
+
+lambda:
+	setup/install build lambda-$(ARCH)
+	setup/lambda $(TARGET) $(ARCH)
 
 lint:
 	setup/install build asl cfn
