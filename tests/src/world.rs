@@ -32,6 +32,7 @@ pub struct World<'a> {
     /// What the operators' command asks for.
     pub command_calls: Proxy,
     endpoint: Endpoint,
+    server: Endpoint,
     machines: StateMachines,
     delivery: Delivery,
     // Last: everything above uses it.
@@ -81,11 +82,26 @@ impl<'a> World<'a> {
         let agent_calls = Proxy::start(&endpoint.url, Faults::none(), 0);
         let command_calls = Proxy::start(&endpoint.url, Faults::none(), 0);
         let daemon = Daemon::start(site, &endpoint.at(&agent_calls.url()));
-        let endpoint = endpoint.at(&command_calls.url());
-        Self { site, kind, daemon, agent_calls, command_calls, endpoint, machines, delivery, _server: server }
+        Self {
+            site,
+            kind,
+            daemon,
+            endpoint: endpoint.at(&command_calls.url()),
+            server: endpoint,
+            agent_calls,
+            command_calls,
+            machines,
+            delivery,
+            _server: server,
+        }
     }
 
-    /// The endpoint, for those who look behind the product.
+    /// The server itself, where nothing is recorded.
+    pub fn server(&self) -> &Endpoint {
+        &self.server
+    }
+
+    /// The endpoint as the operators' command sees it.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

@@ -1,24 +1,33 @@
-//! The policies of the template against the calls that are really made: an agent and the operators' command do all that
-//! they can do, and what they asked for must be allowed; and every action and every table that is allowed must have been
-//! asked for.
+//! The policies of the template against the calls that are really made: the agent, the operators' command and the trigger
+//! do all that they can do, and what they asked for must be allowed; and every action and every table that is allowed
+//! must have been asked for.
 //!
-//! What the state machines may do is checked beside the template, where their definitions are read. The embedded
-//! default checks no policies; it is here because it has every service that is called.
+//! What the state machines may do is checked beside the template, where their definitions are read. No server here checks
+//! policies. Agent and command work on the embedded default, which has every service they call; the trigger on MiniStack,
+//! where nobody else closes the records of runs that were stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rsqlflow_tests::peers::Kind;
+use aws_config::SdkConfig;
+use rsqlflow_tests::peers::provision::SECRET;
+use rsqlflow_tests::peers::{Kind, NODE};
 use rsqlflow_tests::proxy::Proxy;
 use rsqlflow_tests::proxy::faults::Faults;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::wait_for;
 use rsqlflow_tests::world::World;
+use rsqlflow_trigger::events::{self, Context};
+use rsqlflow_trigger::{Trigger, TriggerSettings};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// What is allowed and is no call that a proxy could see, or none to a service that is here.
-const NOT_SEEN: [(&str, &str); 2] = [
-    ("iam:PassRole", "Scheduler asks IAM for it when a schedule is made"),
-    ("cloudformation:DescribeStacks", "reads a stack's outputs; the embedded default has no stacks"),
+/// What is allowed and is no call that a proxy could see, or none to a service that is here: policy, statement, why.
+const NOT_SEEN: [(&str, &str, &str); 5] = [
+    ("OperatorPolicy", "GiveSchedulesTheirRole", "Scheduler asks IAM for it when a schedule is made"),
+    ("OperatorPolicy", "Settings", "reads a stack's outputs; the embedded default has no stacks"),
+    ("TriggerRole", "DeadLetters", "Lambda sends what the function could not do"),
+    ("TriggerRole", "Logs", "Lambda ships what the function prints"),
+    ("TriggerRole", "Traces", "Lambda traces the function"),
 ];
 
 /// A statement: actions, and tables with indexes where they are DynamoDB's.
@@ -54,9 +63,14 @@ fn statements(template: &Value, policy: &str) -> Vec<Statement> {
         let (id, rest) = attribute.or(part)?;
         Some(format!("{}{rest}", tables.get(id)?))
     };
-    let document = &template["Resources"][policy]["Properties"]["PolicyDocument"]["Statement"];
-    list(document)
-        .iter()
+    let properties = &template["Resources"][policy]["Properties"];
+    let own = properties.get("PolicyDocument").into_iter();
+    let documents =
+        own.chain(properties["Policies"].as_array().into_iter().flatten().map(|p| &p["PolicyDocument"]));
+    documents
+        .flat_map(|document| list(&document["Statement"]))
+        // What a stack may be told to have besides is the same once more.
+        .filter(|statement| statement.get("Fn::If").is_none())
         .map(|statement| Statement {
             sid: statement["Sid"].as_str().expect("a Sid").into(),
             actions: list(&statement["Action"]).iter().filter_map(|a| Some(a.as_str()?.into())).collect(),
@@ -91,8 +105,8 @@ fn differences(template: &Value, policy: &str, calls: &Proxy) -> Vec<String> {
     }
     for statement in &statements {
         let used: Vec<_> = asked.iter().filter(|(action, table)| statement.allows(action, *table)).collect();
+        let not_seen = NOT_SEEN.iter().any(|(of, sid, _)| *of == policy && *sid == statement.sid);
         for action in &statement.actions {
-            let not_seen = NOT_SEEN.iter().any(|(name, _)| name == action);
             let called = used.iter().any(|(used, _)| used == action);
             match (called, not_seen) {
                 (true, true) => {
@@ -192,4 +206,80 @@ fn do_everything(world: &mut World<'_>) {
     world.settled();
     // A run whose execution is gone is looked at there.
     world.rsqlflow(&["run", "good", "--id", "good-0"]);
+}
+
+/// Everything that the trigger function may be told.
+fn tell_everything(world: &World<'_>, calls: &Proxy) {
+    let site = world.site;
+    site.script("ok.sh", "#!/bin/sh\n");
+    site.script("long.sh", "#!/bin/sh\ntouch started\nexec sleep 3600\n");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = world.server().config();
+    let topic = aws_sdk_sns::Client::new(&server).create_topic().name("ops");
+    let topic = runtime.block_on(topic.send()).expect("a topic").topic_arn.expect("its ARN");
+    let stages =
+        |script: &str| json!([{"execution_flag": "y", "execution_type": "sequential", "scripts": [script]}]);
+    world.put(&json!({"workflow_id": "good", "workflow_stages": stages("ok.sh")}));
+    world.put(&json!({"workflow_id": "long", "workflow_stages": stages("long.sh"), "overlap": "queue",
+        "notify": {"topic_arn": topic, "on": ["failed"]}}));
+    let config = world.server().at(&calls.url()).config();
+    let trigger = trigger(world, &config);
+    let handle = |event: Value| {
+        let context = Context { request_id: "0123456789abcdef".into() };
+        runtime.block_on(events::handle(&trigger, event, &context))
+    };
+    handle(json!({"workflow_id": "goode"})).expect_err("there is no such workflow");
+    for _ in 0..2 {
+        handle(json!({"workflow_id": "good", "workflow_execution_id": "good-1"})).expect("is started");
+    }
+    let due = |hour: u8| json!({"source": "rsqlflow.schedule", "workflow_id": "long", "scheduled_time": format!("2026-11-21T{hour:02}:00:00Z")});
+    let first = handle(due(1)).expect("is started");
+    wait_for("the script to start", || site.path("scripts/started").exists().then_some(()));
+    let second = handle(due(2)).expect("waits");
+    assert_eq!(second["waiting_for"], first["workflow_execution_id"], "{second}");
+    // A host that cannot say what became of its job.
+    let agent = i32::try_from(world.daemon.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(agent, Signal::STOP).expect("it is ours to stop");
+    let arn = first["execution_arn"].as_str().expect("an ARN");
+    let sfn = aws_sdk_sfn::Client::new(&server);
+    runtime.block_on(sfn.stop_execution().execution_arn(arn).send()).expect("it is stopped");
+    let ended = handle(
+        json!({"source": "aws.states", "detail-type": "Step Functions Execution Status Change", "detail": {
+        "executionArn": arn, "stateMachineArn": world.machines().master, "name": first["workflow_execution_id"], "status": "ABORTED"}}),
+    );
+    let ended = ended.expect("the end is handled");
+    assert_eq!((&ended["notified"], &ended["closed_jobs"]), (&json!(true), &json!(["long.sh"])), "{ended}");
+    kill_process(agent, Signal::CONT).expect("it is ours to continue");
+    world.rsqlflow(&["cancel", second["workflow_execution_id"].as_str().expect("an id"), "--yes"]).expect(0);
+    world.settled();
+}
+
+fn trigger(world: &World<'_>, config: &SdkConfig) -> Trigger {
+    let machines = world.machines();
+    let settings = TriggerSettings {
+        config_table: "rsqlflow-config".into(),
+        job_audit_table: "rsqlflow-job-audit".into(),
+        workflow_audit_table: "rsqlflow-workflow-audit".into(),
+        master_arn: machines.master.clone(),
+        sequential_arn: machines.sequential.clone(),
+        parallel_arn: machines.parallel.clone(),
+        host: NODE.into(),
+        secret_id: SECRET.into(),
+        heartbeat_seconds: 6,
+        late_records_seconds: 0,
+    };
+    let trigger =
+        Trigger::new(aws_sdk_dynamodb::Client::new(config), aws_sdk_sfn::Client::new(config), settings);
+    trigger.notifying(aws_sdk_sns::Client::new(config))
+}
+
+#[test]
+fn the_trigger_may_do_what_it_does_and_nothing_else() {
+    let site = Site::new();
+    let world = World::start(&site, Kind::MiniStack);
+    let template = world.rsqlflow(&["template", "--output", "json"]).expect(0).json();
+    let calls = Proxy::start(&world.server().url, Faults::none(), 0);
+    tell_everything(&world, &calls);
+    let found = differences(&template, "TriggerRole", &calls);
+    assert!(found.is_empty(), "\n{}\n{:#?}", found.join("\n"), calls.recorder());
 }
