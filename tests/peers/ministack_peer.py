@@ -158,6 +158,23 @@ def _assign(state, raw_input, ctx, **results):
 sfn._apply_state_assign = _assign
 
 
+# Step Functions: where no rule of a Choice holds, the Output of the state itself is what goes on
+# (https://docs.aws.amazon.com/step-functions/latest/dg/state-choice.html); MiniStack passes the input on. The default
+# becomes a last rule that always holds.
+_execute_choice = sfn._execute_choice
+
+
+def _choice(state, raw_input, ctx=None):
+    if sfn._state_query_language(state, ctx) == "JSONata" and "Default" in state:
+        own = {name: state[name] for name in ("Assign", "Output") if name in state}
+        last = {"Condition": "{% true %}", "Next": state["Default"], **own}
+        state = {**state, "Choices": [*state.get("Choices", []), last]}
+    return _execute_choice(state, raw_input, ctx)
+
+
+sfn._execute_choice = _choice
+
+
 # Step Functions: a Map whose iteration fails ends there
 # (https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html); MiniStack runs all the others first.
 _failed = contextvars.ContextVar("failed", default=None)

@@ -8,11 +8,13 @@ and differs is left to fail, or to be skipped by a scenario that says why.
 
 import json
 import sys
+import threading
 
 import jsonata
 from moto import server
 from moto.core.config import default_user_config
 from moto.core.responses import EmptyResult
+from moto.dynamodb.responses import DynamoHandler
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import StatesErrorName
 from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import StatesErrorNameType
@@ -24,6 +26,21 @@ from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoin
 from moto.stepfunctions.parser.asl.jsonata import jsonata as evaluator
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.responses import StepFunctionResponse
+
+
+# DynamoDB: writes of one item are atomic
+# (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html); moto answers every
+# request in a thread of its own and makes an item first and fills it then, so that halves can be read.
+_one_at_a_time = threading.Lock()
+_call_action = DynamoHandler.call_action
+
+
+def _call_alone(self):
+    with _one_at_a_time:
+        return _call_action(self)
+
+
+DynamoHandler.call_action = _call_alone
 
 
 # JSONata: moto's evaluator asks a Java library that it does not bring. The same expressions are evaluated by

@@ -231,7 +231,7 @@ fn settings(machines: &StateMachines) -> String {
         "backend = \"aws\"\nregion = \"us-east-1\"\nhost = \"{NODE}\"\nscripts_dir = \"scripts\"\nsecret_id = \"{SECRET}\"\n\
          heartbeat_seconds = 6\ntrigger_arn = \"arn:aws:lambda:us-east-1:123456789012:function:rsqlflow-trigger\"\n\
          scheduler_role_arn = \"arn:aws:iam::123456789012:role/rsqlflow-scheduler\"\n[state_machines]\nmaster = \"{}\"\nsequential = \"{}\"\nparallel = \"{}\"\n\
-         [agent]\ngrace_seconds = 1\n",
+         [agent]\ngrace_seconds = 1\ntags = \"etl\"\n",
         machines.master, machines.sequential, machines.parallel,
     )
 }

@@ -1,5 +1,5 @@
-//! What an account gets from its deployment, made by plain API calls: tables, log group, secret, document and state
-//! machines.
+//! What an account gets from its deployment, made by plain API calls: tables, log group, schedule group, secret,
+//! document and state machines.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
@@ -51,6 +51,8 @@ pub fn provision(endpoint: &Endpoint) -> StateMachines {
         make_tables(&aws_sdk_dynamodb::Client::new(&config)).await;
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
         logs.create_log_group().log_group_name("/ops/rsql-logs").send().await.expect("a log group");
+        let scheduler = aws_sdk_scheduler::Client::new(&config);
+        scheduler.create_schedule_group().name("rsqlflow").send().await.expect("a schedule group");
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
         secrets.create_secret().name(SECRET).secret_string(secret()).send().await.expect("a secret");
         let ssm = aws_sdk_ssm::Client::new(&config);
@@ -79,8 +81,9 @@ async fn make_state_machines(client: &aws_sdk_sfn::Client) -> StateMachines {
 type Index = (&'static str, &'static str, Option<&'static str>);
 
 async fn make_tables(client: &aws_sdk_dynamodb::Client) {
-    let tables: [(&str, &str, Option<&str>, Option<Index>); 3] = [
+    let tables: [(&str, &str, Option<&str>, Option<Index>); 4] = [
         ("rsqlflow-config", "workflow_id", None, None),
+        ("rsqlflow-hosts", "instance_id", None, None),
         (
             "rsqlflow-job-audit",
             "job_name",

@@ -46,6 +46,8 @@ scenarios! {
     stages::values_arrive_as_they_are * 1,
     stages::logs_are_complete * 1,
     stages::credentials_reach_the_script * 1,
+    stages::a_host_is_found_by_its_tag * 1,
+    stages::a_schedule_follows_its_item * 1,
     ends::exit_21_is_told_everywhere * 1,
     ends::a_failed_attempt_is_retried * 1,
     ends::a_job_has_its_time * 1,

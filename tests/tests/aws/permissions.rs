@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_config::SdkConfig;
-use rsqlflow_tests::peers::provision::SECRET;
-use rsqlflow_tests::peers::{Kind, NODE};
+use rsqlflow_config::settings::{Settings, StateMachines};
+use rsqlflow_tests::peers::Kind;
 use rsqlflow_tests::proxy::Proxy;
 use rsqlflow_tests::proxy::faults::Faults;
 use rsqlflow_tests::site::Site;
@@ -171,6 +171,10 @@ fn do_everything(world: &mut World<'_>) {
     world.rsqlflow(&["config", "diff", file.to_str().expect("a path")]).expect(1);
     world.rsqlflow(&["config", "get", "good"]).expect(0);
     world.rsqlflow(&["config", "list"]).expect(0);
+    scheduled["schedule"] = json!("rate(1 day)");
+    world.put(&scheduled);
+    world.rsqlflow(&["schedule", "list"]).expect(0);
+    world.rsqlflow(&["hosts"]).expect(0);
     world.rsqlflow(&["config", "delete", "gone", "--yes"]).expect(0);
     // An answer that is lost makes the agent ask what has arrived.
     world.agent_calls.set_faults(Faults { cut: 40, ..Faults::none() });
@@ -237,6 +241,11 @@ fn tell_everything(world: &World<'_>, calls: &Proxy) {
     wait_for("the script to start", || site.path("scripts/started").exists().then_some(()));
     let second = handle(due(2)).expect("waits");
     assert_eq!(second["waiting_for"], first["workflow_execution_id"], "{second}");
+    let run = first["workflow_execution_id"].as_str().expect("an id");
+    wait_for("the job's record", || {
+        let jobs = world.status(run)["jobs"].as_array()?.len();
+        (jobs == 1).then_some(())
+    });
     // A host that cannot say what became of its job.
     let agent = i32::try_from(world.daemon.pid()).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(agent, Signal::STOP).expect("it is ours to stop");
@@ -255,19 +264,15 @@ fn tell_everything(world: &World<'_>, calls: &Proxy) {
 }
 
 fn trigger(world: &World<'_>, config: &SdkConfig) -> Trigger {
-    let machines = world.machines();
-    let settings = TriggerSettings {
-        config_table: "rsqlflow-config".into(),
-        job_audit_table: "rsqlflow-job-audit".into(),
-        workflow_audit_table: "rsqlflow-workflow-audit".into(),
-        master_arn: machines.master.clone(),
-        sequential_arn: machines.sequential.clone(),
-        parallel_arn: machines.parallel.clone(),
-        host: NODE.into(),
-        secret_id: SECRET.into(),
-        heartbeat_seconds: 6,
-        late_records_seconds: 0,
+    let machines = world.machines().clone();
+    let machines = StateMachines {
+        master: machines.master,
+        sequential: machines.sequential,
+        parallel: machines.parallel,
     };
+    let settings = Settings::load(None, &world.site.path(""), []).expect("the world's settings");
+    // Nobody is waited for.
+    let settings = TriggerSettings { late_records_seconds: 0, ..TriggerSettings::new(&settings, machines) };
     let trigger =
         Trigger::new(aws_sdk_dynamodb::Client::new(config), aws_sdk_sfn::Client::new(config), settings);
     trigger.notifying(aws_sdk_sns::Client::new(config))

@@ -106,3 +106,44 @@ pub(crate) fn credentials_reach_the_script(world: &mut World<'_>) {
     assert_eq!(world.log("w-1/who.sh/1"), [format!("{SECRET} etl@warehouse.invalid/dev")]);
     assert!(!world.daemon.log().contains(PASSWORD));
 }
+
+pub(crate) fn a_host_is_found_by_its_tag(world: &mut World<'_>) {
+    world.site.script("ok.sh", "#!/bin/sh\necho $JOB_NAME\n");
+    let item = |tag: &str| {
+        json!({"workflow_id": tag, "host": {"tag": tag}, "workflow_stages": [
+            {"execution_flag": "y", "execution_type": "parallel", "scripts": ["ok.sh", {"script": "ok.sh", "job_name": "two"}]},
+            {"execution_flag": "y", "execution_type": "sequential", "scripts": [{"script": "ok.sh", "job_name": "three"}]}]})
+    };
+    world.put(&item("etl"));
+    world.rsqlflow(&["run", "etl", "--id", "e-1", "--wait"]).expect(0);
+    world.settled();
+    let status = world.status("e-1");
+    for name in ["ok.sh", "two", "three"] {
+        assert_eq!(job(&status, name)["instance_id"], NODE, "{status}");
+    }
+    assert!(world.rsqlflow(&["hosts"]).expect(0).stdout.contains(NODE));
+    world.put(&item("other"));
+    let told = world.rsqlflow(&["run", "other", "--id", "o-1", "--wait"]).expect(1);
+    assert!(told.stderr.contains("other"), "{}", told.stderr);
+}
+
+pub(crate) fn a_schedule_follows_its_item(world: &mut World<'_>) {
+    world.site.script("ok.sh", "#!/bin/sh\n");
+    let put = |schedule: Option<&str>| {
+        let mut item = json!({"workflow_id": "nightly", "workflow_stages": [
+            {"execution_flag": "y", "execution_type": "sequential", "scripts": ["ok.sh"]}]});
+        if let Some(schedule) = schedule {
+            item["schedule"] = json!(schedule);
+            item["schedule_timezone"] = json!("Europe/Berlin");
+        }
+        world.put(&item);
+        // Item and schedule agree, or this says otherwise.
+        world.rsqlflow(&["schedule", "list"]).expect(0).stdout
+    };
+    assert!(put(Some("cron(30 2 * * ? *)")).contains("nightly"));
+    assert!(put(Some("cron(45 3 ? * MON-FRI *)")).contains("nightly"));
+    assert!(!put(None).contains("nightly"));
+    put(Some("cron(30 2 * * ? *)"));
+    world.rsqlflow(&["config", "delete", "nightly", "--yes"]).expect(0);
+    assert!(!world.rsqlflow(&["schedule", "list"]).expect(0).stdout.contains("nightly"));
+}

@@ -123,6 +123,15 @@ fn machines() -> Vec<Machine> {
             Ends::With(json!({"taken": "second"})),
         ),
         machine(
+            "Choice, Default",
+            "where no rule holds, Assign and Output are the state's own",
+            "state-choice.html",
+            json!({"A": {"Type": "Choice", "Choices": [{"Condition": "{% false %}", "Next": "C"}], "Default": "B",
+                         "Assign": {"x": 7}, "Output": "{% {'n': $states.input.n} %}"},
+                   "B": {"Type": "Pass", "Output": "{% {'x': $x, 'was': $states.input} %}", "End": true}, "C": {"Type": "Fail"}}),
+            Ends::With(json!({"x": 7, "was": {"n": 2}})),
+        ),
+        machine(
             "Succeed",
             "Output is the execution's, as JSON",
             "state-succeed.html",
@@ -202,6 +211,18 @@ fn machines() -> Vec<Machine> {
                          "Catch": [{"ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"], "Output": "{% {'caught': true} %}", "Next": "C"}], "End": true},
                    "C": {"Type": "Succeed"}}),
             Ends::With(json!({"caught": true})),
+        ),
+        machine(
+            "aws-sdk:dynamodb:scan",
+            "filters; numbers and texts are typed as in the API",
+            "supported-services-awssdk.html",
+            json!({"A": {"Type": "Task", "Resource": "arn:aws:states:::dynamodb:putItem", "Next": "B", "Arguments": {
+                       "TableName": "rsqlflow-hosts", "Item": {"instance_id": {"S": "mi-probe"}, "seen_at": {"N": "100"}, "tags": {"S": " a b "}}}},
+                   "B": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:dynamodb:scan", "Arguments": {
+                       "TableName": "rsqlflow-hosts", "FilterExpression": "seen_at > :since AND instance_id = :id",
+                       "ExpressionAttributeValues": {":since": {"N": "99"}, ":id": {"S": "mi-probe"}}},
+                       "Output": "{% {'ids': [$states.result.Items[$contains(tags.S, ' b ')].instance_id.S]} %}", "End": true}}),
+            Ends::With(json!({"ids": ["mi-probe"]})),
         ),
         machine(
             "sns:publish",
