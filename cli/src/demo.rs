@@ -61,8 +61,10 @@ async fn shown(context: &Context, backend: &Backend, args: &DemoArgs) -> Result<
     step("Scripts and config item");
     let place = scripts::unpack(&context.settings.scripts_dir)?;
     tell(&format!("  {place}"));
-    let workflow =
+    let mut workflow =
         validate::workflow_from_text(ITEM).map_err(CliError::embedded("reading the demo's item"))?;
+    // It is shown once: an `rsqlflow up` of this directory is not to repeat it every night.
+    (workflow.schedule, workflow.schedule_timezone) = (None, None);
     backend.items().put(&workflow).await?;
     tell(&format!("  workflow {} in table {}", workflow.workflow_id, context.settings.tables.config));
 
