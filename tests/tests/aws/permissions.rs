@@ -171,10 +171,6 @@ fn do_everything(world: &mut World<'_>) {
     world.rsqlflow(&["config", "diff", file.to_str().expect("a path")]).expect(1);
     world.rsqlflow(&["config", "get", "good"]).expect(0);
     world.rsqlflow(&["config", "list"]).expect(0);
-    scheduled["schedule"] = json!("rate(1 day)");
-    world.put(&scheduled);
-    world.rsqlflow(&["schedule", "list"]).expect(0);
-    world.rsqlflow(&["hosts"]).expect(0);
     world.rsqlflow(&["config", "delete", "gone", "--yes"]).expect(0);
     // An answer that is lost makes the agent ask what has arrived.
     world.agent_calls.set_faults(Faults { cut: 40, ..Faults::none() });
