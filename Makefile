@@ -3,6 +3,7 @@
 #   make test    every test: units, the real binaries, PostgreSQL, the aws command line, servers that others wrote
 #   make chaos   the agent killed N times (500) while jobs run, and behind a network that fails for two minutes
 #   make bench   the benchmarks, release build, one JSON line per figure
+#   make bench-lambda   cold start and memory of the trigger function, beside the same handler in Python with boto3
 #   make packages       a .deb and an .rpm of the release build; PROFILE=dev for a quick one
 #   make packages-test  installs, upgrades, removes and purges them in a fresh Debian root; needs root
 #   make lambda         the trigger function's zip file, a static program; ARCH=arm64 for that processor
@@ -22,7 +23,7 @@ PROFILE ?= release
 VERSION ?=
 ARCH ?= x86_64
 
-.PHONY: demo test chaos bench lint packages packages-test lambda
+.PHONY: demo test chaos bench lint packages packages-test lambda bench-lambda
 
 demo:
 	setup/install build postgresql
@@ -45,6 +46,13 @@ bench:
 	setup/install build strace
 	cargo build --locked --release
 	cargo run --locked --release --quiet -p rsqlflow-bench
+
+bench-lambda:
+	setup/install build peers lambda-x86_64
+	cargo build --locked --release
+	setup/lambda $(TARGET) x86_64
+	bench/lambda/measure.py $(TARGET)/release/rsqlflow $(TARGET)/lambda/x86_64/bootstrap \
+	    $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rsqlflow-tools/peers/bin/python
 
 packages:
 	setup/install build deb rpm
