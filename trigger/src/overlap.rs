@@ -258,9 +258,12 @@ impl Trigger {
             "SET admitted_ts = if_not_exists(admitted_ts, :now), stages = :stages, rsql_jobs = :jobs",
         )
         .value(":now", &time::now())
+        .value(":triggered", Status::Triggered.as_str())
         .attribute(":stages", stages)
         .attribute(":jobs", jobs);
-        if self.change_open(&recorded.record, change, "", "admitting the run").await? {
+        // One that runs has the stages it began with.
+        let not_begun = " AND execution_status = :triggered";
+        if self.change_open(&recorded.record, change, not_begun, "admitting the run").await? {
             // Others may start it as well, with the item as they found it: an execution of this name is its own.
             let already_started = recorded.before;
             let started = self.execute(Recorded { before: true, ..recorded }, &planned.text).await?;
@@ -268,7 +271,12 @@ impl Trigger {
         }
         let run_id = recorded.record.workflow_execution_id;
         match self.audit.run(&run_id).await? {
-            Some(now) => Ok(over(now)),
+            Some(now) if now.execution_status.is_final() => Ok(over(now)),
+            Some(_) => Ok(Scheduled::Started(Started {
+                execution_arn: self.execution_arn(&run_id),
+                workflow_execution_id: run_id,
+                already_started: true,
+            })),
             None => Err(TriggerError::UnknownRun(run_id)),
         }
     }

@@ -160,3 +160,26 @@ async fn a_run_that_was_recorded_and_never_started_is_in_nobodys_way_for_long() 
     assert_eq!(orphan.execution_status, Status::Failed);
     assert!(orphan.error_message.unwrap().contains("never started"));
 }
+
+#[tokio::test]
+async fn a_run_that_waited_has_the_item_of_its_turn_and_keeps_it() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "queue").await;
+    for hour in 1..=2 {
+        cloud.handle(due("w", hour)).await.unwrap();
+    }
+    let item = |script: &str| {
+        format!(
+            "workflow_id: w\noverlap: queue\nworkflow_stages: [{{execution_type: sequential, scripts: [{script}]}}]"
+        )
+    };
+    cloud.put(&item("b.sh")).await;
+    cloud.complete(&run_at("w", 1)).await;
+    cloud.handle(ended(&run_at("w", 1), "SUCCEEDED")).await.unwrap();
+    let second = run_at("w", 2);
+    cloud.recorded_running(&second).await;
+    cloud.put(&item("c.sh")).await;
+    assert_eq!(cloud.handle(due("w", 2)).await.unwrap()["already_started"], true);
+    assert_eq!(cloud.run(&second).await.rsql_jobs, ["b.sh"]);
+    assert_eq!(cloud.input_of(&second).await.stages[0].jobs[0].job_name, "b.sh");
+}
