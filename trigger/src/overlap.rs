@@ -10,7 +10,7 @@
 //! 1. R's record is made, `triggered`, if there is none (the id follows from the scheduled time).
 //! 2. The turn ([`crate::turn`]) is swapped: from a run that was *seen to have ended* to R; or R is put behind those
 //!    that wait. A swap succeeds only on what was read.
-//! 3. R's record is marked as admitted, unless it is final.
+//! 3. R's record is marked as admitted, unless it has begun or is final.
 //! 4. R's execution is started, by name and so at most once.
 //!
 //! **Why that suffices.** *Two times at one moment*: both record, both read the same turn, one swap succeeds; the other
