@@ -100,7 +100,7 @@ async fn plainly(trigger: &Trigger, plain: Plain, context: &Context) -> Result<V
     }))
 }
 
-/// The record first, then those that waited for the end, then the jobs, whose hosts are waited for.
+/// The record first, then the jobs, whose hosts are waited for, then the runs that waited for all of that.
 async fn after(trigger: &Trigger, ended: Ended) -> Result<Value, EventError> {
     let run_id = ended.name;
     if ended.state_machine_arn != trigger.settings.master_arn || ended.status == "RUNNING" {
@@ -111,10 +111,9 @@ async fn after(trigger: &Trigger, ended: Ended) -> Result<Value, EventError> {
     };
     let end = End { status: ended.status, error: ended.error, cause: ended.cause, input: ended.input };
     let settled = trigger.settle(&record, &end).await?;
-    let started = trigger.advance(&record.workflow_id).await;
     let closed_jobs =
         if end.leaves_jobs() { trigger.close_jobs(&run_id, settled.status).await? } else { vec![] };
-    let started = started?;
+    let started = trigger.advance(&record.workflow_id).await?;
     tracing::info!(run = run_id, ?settled, ?started, ?closed_jobs, "a run has ended");
     Ok(json!({
         "workflow_id": record.workflow_id,

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use rsqlflow_config::audit::{JobAudit, Status};
+use chrono::{TimeDelta, Utc};
+use rsqlflow_config::audit::{JobAudit, Status, WorkflowAudit};
 use rsqlflow_config::time;
 use tokio::time::Instant;
 
@@ -17,6 +18,28 @@ use crate::{Trigger, TriggerError};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Trigger {
+    /// Whether scripts of a run that was stopped or ran out of time may still be running: its hosts have the time to end
+    /// them, and have not recorded that they did. Read from the records themselves, not from the index alone, so that
+    /// what was seen as ended is never seen as open again.
+    pub(crate) async fn winds_down(&self, run: &WorkflowAudit) -> Result<bool, TriggerError> {
+        if matches!(run.execution_status, Status::Completed | Status::Failed | Status::Skipped) {
+            return Ok(false);
+        }
+        // One that has only just been found to have ended has no end in the record at hand.
+        let ended = run.execution_end_ts.as_deref().and_then(time::parse).unwrap_or_else(Utc::now);
+        if Utc::now() - ended >= TimeDelta::seconds(self.settings.late_records_seconds.into()) {
+            return Ok(false);
+        }
+        let run_id = &run.workflow_execution_id;
+        for job in self.audit.jobs(run_id).await?.iter().filter(|job| !job.execution_status.is_final()) {
+            let now = self.audit.job(&job.job_name, run_id).await?;
+            if now.is_some_and(|job| !job.execution_status.is_final()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Waits for the hosts' own records of a run's jobs and closes those that do not come; gives their names.
     pub(crate) async fn close_jobs(&self, run_id: &str, run: Status) -> Result<Vec<String>, TriggerError> {
         let wait = Duration::from_secs(self.settings.late_records_seconds.into());

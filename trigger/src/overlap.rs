@@ -23,6 +23,9 @@
 //! writes of single items, so either R's trigger finds E ended and goes on itself, or the one who saw E end finds R
 //! waiting; if both do, one swap succeeds. *E's end is told to nobody*: every later event of the workflow looks.
 //!
+//! A run that was stopped or ran out of time is in the way until its hosts have recorded the end of its scripts, or the
+//! time they have for it is over: the event of its end waits for the same before it looks at the turn.
+//!
 //! The index of the audit table lags behind it by a moment. It is asked only for runs that were started otherwise, by a
 //! person say; one that begins in the same moment as a scheduled one is not earlier, and both run.
 
@@ -183,7 +186,7 @@ impl Trigger {
             && latest != run_id
             && let Some(record) = self.audit.run(latest).await?
             && match self.standing(&record).await? {
-                Standing::Ended => false,
+                Standing::Ended => self.winds_down(&record).await?,
                 Standing::GoingOn => true,
                 Standing::NotStarted => self.start_recorded(record).await?,
             }
@@ -198,8 +201,8 @@ impl Trigger {
             // The index may lag.
             let Some(record) = self.audit.run(id).await? else { continue };
             match self.standing(&record).await? {
-                Standing::Ended => {}
-                Standing::GoingOn => return Ok(Some(id.clone())),
+                Standing::Ended if !self.winds_down(&record).await? => {}
+                Standing::Ended | Standing::GoingOn => return Ok(Some(id.clone())),
                 // A person's run that is about to start comes first. Of two scheduled ones the turn decides.
                 Standing::NotStarted => {
                     if !self.close_orphan(&record).await? && record.scheduled_time.is_none() {

@@ -127,8 +127,18 @@ impl Cloud {
 
     /// A trigger whose calls go through `http`.
     pub fn trigger_on(&self, http: SharedHttpClient) -> Trigger {
+        self.trigger_with(http, settings())
+    }
+
+    /// A trigger that gives hosts so long for the records of jobs.
+    pub fn patient_trigger(&self, late_records_seconds: u32) -> Trigger {
+        let settings = TriggerSettings { late_records_seconds, ..settings() };
+        self.trigger_with(SharedHttpClient::new(self.local.connector()), settings)
+    }
+
+    fn trigger_with(&self, http: SharedHttpClient, settings: TriggerSettings) -> Trigger {
         let sdk = self.sdk(http);
-        Trigger::new(aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sfn::Client::new(&sdk), settings())
+        Trigger::new(aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sfn::Client::new(&sdk), settings)
             .notifying(aws_sdk_sns::Client::new(&sdk))
     }
 

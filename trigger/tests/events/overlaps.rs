@@ -1,9 +1,10 @@
 //! What a scheduled start does while an earlier run goes on.
 
 use rsqlflow_config::audit::Status;
+use rsqlflow_trigger::events;
 use serde_json::json;
 
-use crate::cloud::{Cloud, due, ended, run_at};
+use crate::cloud::{Cloud, due, ended, request, run_at};
 
 #[tokio::test]
 async fn skip_says_which_run_was_in_the_way() {
@@ -182,4 +183,25 @@ async fn a_run_that_waited_has_the_item_of_its_turn_and_keeps_it() {
     assert_eq!(cloud.handle(due("w", 2)).await.unwrap()["already_started"], true);
     assert_eq!(cloud.run(&second).await.rsql_jobs, ["b.sh"]);
     assert_eq!(cloud.input_of(&second).await.stages[0].jobs[0].job_name, "b.sh");
+}
+
+#[tokio::test]
+async fn scripts_that_a_host_still_ends_are_in_the_way_of_the_next_run() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "queue").await;
+    let first = run_at("w", 1);
+    cloud.handle(due("w", 1)).await.unwrap();
+    cloud.recorded_running(&first).await;
+    cloud.job("a.sh", &first, "running").await;
+    cloud.trigger().cancel(&first, "cli:maria").await.unwrap();
+    let patient = cloud.patient_trigger(600);
+    let answer = events::handle(&patient, due("w", 2), &request("r")).await.unwrap();
+    assert_eq!(answer["waiting_for"], first);
+    // The end waits for the host, and the next run for that.
+    let end = tokio::spawn(async move {
+        events::handle(&patient, ended(&run_at("w", 1), "ABORTED"), &request("r")).await
+    });
+    cloud.job("a.sh", &first, "cancelled").await;
+    let answer = end.await.unwrap().unwrap();
+    assert_eq!((&answer["closed_jobs"], &answer["started"]), (&json!([]), &json!([run_at("w", 2)])));
 }
