@@ -223,7 +223,8 @@ fn tell_everything(world: &World<'_>, calls: &Proxy) {
     world.put(&json!({"workflow_id": "long", "workflow_stages": stages("long.sh"), "overlap": "queue",
         "notify": {"topic_arn": topic, "on": ["failed"]}}));
     let config = world.server().at(&calls.url()).config();
-    let trigger = trigger(world, &config);
+    // Nobody is waited for.
+    let trigger = trigger(world, &config, 0);
     let handle = |event: Value| {
         let context = Context { request_id: "0123456789abcdef".into() };
         runtime.block_on(events::handle(&trigger, event, &context))
@@ -255,11 +256,24 @@ fn tell_everything(world: &World<'_>, calls: &Proxy) {
     let ended = ended.expect("the end is handled");
     assert_eq!((&ended["notified"], &ended["closed_jobs"]), (&json!(true), &json!(["long.sh"])), "{ended}");
     kill_process(agent, Signal::CONT).expect("it is ours to continue");
-    world.rsqlflow(&["cancel", second["workflow_execution_id"].as_str().expect("an id"), "--yes"]).expect(0);
+    // A run that was cancelled is in the way for as long as its host ends its script.
+    let second = second["workflow_execution_id"].as_str().expect("an id");
+    wait_for("the second job's record", || {
+        let jobs = world.status(second)["jobs"].as_array()?.len();
+        (jobs == 1).then_some(())
+    });
+    kill_process(agent, Signal::STOP).expect("it is ours to stop");
+    world.rsqlflow(&["cancel", second, "--yes"]).expect(0);
+    let patient = self::trigger(world, &config, 600);
+    let context = Context { request_id: "0123456789abcdef".into() };
+    let third = runtime.block_on(events::handle(&patient, due(3), &context)).expect("waits");
+    assert_eq!(third["waiting_for"], second, "{third}");
+    kill_process(agent, Signal::CONT).expect("it is ours to continue");
+    world.rsqlflow(&["cancel", third["workflow_execution_id"].as_str().expect("an id"), "--yes"]).expect(0);
     world.settled();
 }
 
-fn trigger(world: &World<'_>, config: &SdkConfig) -> Trigger {
+fn trigger(world: &World<'_>, config: &SdkConfig, late_records_seconds: u32) -> Trigger {
     let machines = world.machines().clone();
     let machines = StateMachines {
         master: machines.master,
@@ -267,8 +281,7 @@ fn trigger(world: &World<'_>, config: &SdkConfig) -> Trigger {
         parallel: machines.parallel,
     };
     let settings = Settings::load(None, &world.site.path(""), []).expect("the world's settings");
-    // Nobody is waited for.
-    let settings = TriggerSettings { late_records_seconds: 0, ..TriggerSettings::new(&settings, machines) };
+    let settings = TriggerSettings { late_records_seconds, ..TriggerSettings::new(&settings, machines) };
     let trigger =
         Trigger::new(aws_sdk_dynamodb::Client::new(config), aws_sdk_sfn::Client::new(config), settings);
     trigger.notifying(aws_sdk_sns::Client::new(config))
