@@ -4,6 +4,7 @@
 #   make chaos   the agent killed N times (500) while jobs run, and behind a network that fails for two minutes
 #   make bench   the benchmarks, release build, one JSON line per figure
 #   make bench-lambda   cold start and memory of the trigger function, beside the same handler in Python with boto3
+#   make bench-endpoints   what a job costs on each endpoint: the embedded default and the two servers of others
 #   make packages       a .deb and an .rpm of the release build; PROFILE=dev for a quick one
 #   make packages-test  installs, upgrades, removes and purges them in a fresh Debian root; needs root
 #   make lambda         the trigger function's zip file, a static program; ARCH=arm64 for that processor
@@ -23,7 +24,7 @@ PROFILE ?= release
 VERSION ?=
 ARCH ?= x86_64
 
-.PHONY: demo test chaos bench lint packages packages-test lambda bench-lambda
+.PHONY: demo test chaos bench lint packages packages-test lambda bench-lambda bench-endpoints
 
 demo:
 	setup/install build postgresql
@@ -53,6 +54,12 @@ bench-lambda:
 	setup/lambda $(TARGET) x86_64
 	bench/lambda/measure.py $(TARGET)/release/rsqlflow $(TARGET)/lambda/x86_64/bootstrap \
 	    $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rsqlflow-tools/peers/bin/python
+
+bench-endpoints:
+	setup/install build aws peers
+	cargo build --locked
+	PATH="$$(setup/install --path):$$PATH" cargo test --locked --quiet -p rsqlflow-tests --test aws \
+	    what_a_job_costs -- --ignored --nocapture
 
 packages:
 	setup/install build deb rpm

@@ -7,6 +7,7 @@
 mod conformance;
 mod deployment;
 mod ends;
+mod overhead;
 mod permissions;
 mod stages;
 mod trouble;
