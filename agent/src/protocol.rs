@@ -25,7 +25,7 @@ pub enum Request {
     Jobs {},
     /// End a job's processes, and the job with them.
     Kill {
-        /// Its id, the beginning of its id where that is enough, or RUN/JOB.
+        /// Its id.
         job: String,
     },
     /// Take no more jobs, or take them again.

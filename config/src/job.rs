@@ -139,13 +139,7 @@ impl JobRequest {
     /// # Errors
     /// A [`RequestError`]; none shows any part of the request's values.
     pub fn decode(word: &str) -> Result<Self, RequestError> {
-        if word.len() > REQUEST_MAX {
-            return Err(RequestError::TooLarge(word.len()));
-        }
-        let bytes = BASE64.decode(word.trim()).map_err(|_| RequestError::NotBase64)?;
-        let text = percent_decode(&bytes).ok_or(RequestError::NotText)?;
-        let value: serde_json::Value = serde_json::from_str(&text)
-            .map_err(|error| RequestError::NotARequest(format!("not JSON at column {}", error.column())))?;
+        let value = open(word)?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => {}
             Some(version) => return Err(RequestError::Version(version)),
@@ -218,6 +212,20 @@ impl JobRequest {
             u8::try_from(code).is_ok_and(|code| self.success_exit_codes.contains(&code))
         }
     }
+}
+
+/// The JSON that travels in a word, whatever it says: no member of it has been looked at.
+///
+/// # Errors
+/// A [`RequestError`] where there is none.
+pub fn open(word: &str) -> Result<serde_json::Value, RequestError> {
+    if word.len() > REQUEST_MAX {
+        return Err(RequestError::TooLarge(word.len()));
+    }
+    let bytes = BASE64.decode(word.trim()).map_err(|_| RequestError::NotBase64)?;
+    let text = percent_decode(&bytes).ok_or(RequestError::NotText)?;
+    serde_json::from_str(&text)
+        .map_err(|error| RequestError::NotARequest(format!("not JSON at column {}", error.column())))
 }
 
 /// The stable codes of failures: `error` of `SendTaskFailure`, and of the audit record.

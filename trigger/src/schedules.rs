@@ -279,6 +279,7 @@ impl Schedules {
         }
     }
 
+    /// As [`Self::create`]: the SDK has a builder type of its own for each call, so what they share is named twice.
     async fn update(&self, id: &str, wanted: &Definition, now: DateTime<Utc>) -> Result<(), TriggerError> {
         let (window, target) = shapes(wanted)?;
         self.client

@@ -89,14 +89,13 @@ async fn an_operator_ends_a_job_and_the_audit_says_so() {
     world.script("job.sh", &format!("echo $$ > {0}.new; mv {0}.new {0}; sleep 1000", seen.display()));
     world.submit(&world.request("job.sh")).await;
     let pid = pids(&seen, 1).await[0];
+    let job = world.agent().jobs().await[0].job_id.clone();
     let Reply::Refused { message } = ask(&world, Request::Kill { job: "nightly-1/other".into() }).await
     else {
         panic!("there is no such job")
     };
     assert!(message.contains("rsqlflow-agent jobs"), "{message}");
-    let Reply::Killing(info) = ask(&world, Request::Kill { job: "nightly-1/job.sh".into() }).await else {
-        panic!("refused")
-    };
+    let Reply::Killing(info) = ask(&world, Request::Kill { job }).await else { panic!("refused") };
     assert_eq!(info.pid, Some(pid));
     let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
     assert_eq!((error.as_str(), failure.status.as_str()), ("Rsql.Killed", "cancelled"));
