@@ -18,6 +18,11 @@ ifneq ($(wildcard $(CACHE)),)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Cargo goes by the times of files, so what another clone has built since would pass for this one's.
+$(shell [ "$$(cat $(TARGET)/clone 2>/dev/null)" = "$(CURDIR)" ] || { rm -rf $(TARGET)/*/.fingerprint/rsqlflow* && \
+    mkdir -p $(TARGET) && echo "$(CURDIR)" >$(TARGET)/clone; })
+# A test that fails says why in its last lines; RUST_BACKTRACE=1 on make's own command line has the trace as well.
+export RUST_BACKTRACE := 0
 DEMO_ARGS ?=
 N ?= 500
 PROFILE ?= release

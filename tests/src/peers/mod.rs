@@ -64,6 +64,7 @@ default_user_config['stepfunctions'] = {'execute_state_machine': True}\nserver.m
 pub struct Peer {
     child: Child,
     endpoint: Endpoint,
+    log: PathBuf,
 }
 
 impl Peer {
@@ -115,13 +116,13 @@ impl Peer {
             access_key_id: "test".into(),
             secret_access_key: "test".into(),
         };
-        let mut peer = Self { child: command.spawn().expect("the peer starts"), endpoint };
+        let mut peer = Self { child: command.spawn().expect("the peer starts"), endpoint, log };
         wait_for("the peer to listen", || {
             if let Ok(Some(status)) = peer.child.try_wait() {
                 panic!(
                     "{} ended: {status}\n{}",
                     kind.name(),
-                    std::fs::read_to_string(&log).unwrap_or_default()
+                    std::fs::read_to_string(&peer.log).unwrap_or_default()
                 );
             }
             TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
@@ -137,6 +138,11 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            eprintln!("what the peer said last:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
         // TERM, so that MiniStack removes its pid file; the wait ends with the process either way.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let gone = (0..100).any(|_| {
