@@ -183,8 +183,14 @@ impl Backend {
 }
 
 fn trigger(clients: &Clients, settings: &Settings) -> Trigger {
+    let backend = settings.backend;
     let settings = TriggerSettings::new(settings, state_machines(settings));
-    Trigger::new(clients.dynamodb.clone(), clients.sfn.clone(), settings).notifying(clients.sns.clone())
+    let trigger = Trigger::new(clients.dynamodb.clone(), clients.sfn.clone(), settings);
+    match backend {
+        // Telling people is the trigger function's.
+        settings::Backend::Aws => trigger,
+        settings::Backend::Local => trigger.notifying(clients.sns.clone()),
+    }
 }
 
 fn schedules(clients: &Clients, settings: &Settings) -> Option<Schedules> {
@@ -196,7 +202,9 @@ fn schedules(clients: &Clients, settings: &Settings) -> Option<Schedules> {
         return None;
     }
     let group = settings.schedule_group.clone();
-    Some(Schedules::new(clients.scheduler.clone(), ScheduleSettings { group, trigger_arn, role_arn }))
+    let dead_letter_arn = Some(settings.dead_letter_arn.clone()).filter(|arn| !arn.is_empty());
+    let settings = ScheduleSettings { group, trigger_arn, role_arn, dead_letter_arn };
+    Some(Schedules::new(clients.scheduler.clone(), settings))
 }
 
 fn state_machines(settings: &Settings) -> StateMachines {

@@ -250,6 +250,8 @@ fn trigger_exit(error: &TriggerError) -> Exit {
         | TriggerError::UnknownJob { .. }
         | TriggerError::JobSwitchedOff { .. }
         | TriggerError::UnknownStage { .. }
+        | TriggerError::NoHost(_)
+        | TriggerError::JobTooLarge { .. }
         | TriggerError::TooLarge { .. } => Exit::Usage,
         TriggerError::Disabled(_)
         | TriggerError::RunExists { .. }
@@ -269,7 +271,7 @@ fn trigger_exit(error: &TriggerError) -> Exit {
 fn trigger_next(error: &TriggerError) -> Option<String> {
     match error {
         TriggerError::UnknownWorkflow { .. } => Some("rsqlflow config list".into()),
-        TriggerError::InvalidWorkflow { id, .. } | TriggerError::Disabled(id) => {
+        TriggerError::InvalidWorkflow { id, .. } | TriggerError::Disabled(id) | TriggerError::NoHost(id) => {
             Some(format!("rsqlflow config get {id}"))
         }
         TriggerError::RunExists { id, .. }
@@ -285,6 +287,7 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
         | TriggerError::TooLarge { .. }
+        | TriggerError::JobTooLarge { .. }
         | TriggerError::UnknownJob { .. }
         | TriggerError::JobSwitchedOff { .. }
         | TriggerError::UnknownStage { .. }

@@ -14,15 +14,17 @@ use crate::error::CliError;
 use crate::exit::Exit;
 
 /// Outputs of the template and the settings they become.
-const OUTPUTS: [(&str, &str); 16] = [
+const OUTPUTS: [(&str, &str); 18] = [
     ("Region", "region"),
     ("DefaultHost", "host"),
     ("DefaultSecretId", "secret_id"),
     ("LogGroup", "log_group"),
     ("HeartbeatSeconds", "heartbeat_seconds"),
+    ("GraceSeconds", "agent.grace_seconds"),
     ("AuditDays", "audit_days"),
     ("TriggerArn", "trigger_arn"),
     ("SchedulerRoleArn", "scheduler_role_arn"),
+    ("DeadLetterArn", "dead_letter_arn"),
     ("ScheduleGroup", "schedule_group"),
     ("ConfigTable", "tables.config"),
     ("JobAuditTable", "tables.job_audit"),

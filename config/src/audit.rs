@@ -60,6 +60,9 @@ impl std::fmt::Display for Status {
 /// Attribute of audit records on which DynamoDB's time to live acts: seconds since 1970.
 pub const EXPIRES_AT: &str = "expires_at";
 
+/// Attribute of a run's record while it has not ended: its workflow. An index on it holds the open runs and no others.
+pub const OPEN_WORKFLOW: &str = "open_workflow";
+
 /// When a record that begins at `start` may be removed; never with no days.
 pub fn expires_at(start: &str, days: u32) -> Option<i64> {
     const DAY_SECONDS: i64 = 86_400;

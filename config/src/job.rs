@@ -20,6 +20,9 @@ pub const VERSION: u32 = 1;
 /// Largest encoded request the agent takes, in bytes.
 pub const REQUEST_MAX: usize = 256 * 1024;
 
+/// Longest callback token. <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html>
+pub const TOKEN_MAX: usize = 2_048;
+
 /// What the agent is asked to run.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

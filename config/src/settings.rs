@@ -22,6 +22,9 @@ pub const ENV_PREFIX: &str = "RSQLFLOW_";
 /// Name of the settings file that is looked for in the working directory.
 pub const FILE_NAME: &str = "rsqlflow.toml";
 
+/// The host of the defaults: that of one machine, which no managed instance is called.
+pub const LOCAL_HOST: &str = "i-rsqlflow";
+
 /// Region of the embedded default where none is set.
 const LOCAL_REGION: &str = "us-east-1";
 
@@ -55,6 +58,8 @@ pub struct Settings {
     pub trigger_arn: String,
     /// ARN of the role that schedules start it with.
     pub scheduler_role_arn: String,
+    /// ARN of the queue for events of schedules that could not be delivered; empty for none.
+    pub dead_letter_arn: String,
     /// Table names.
     pub tables: Tables,
     /// State machine ARNs of a deployed account.

@@ -2,7 +2,8 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use rsqlflow_config::audit::{JobAudit, Status, WorkflowAudit};
+use rsqlflow_config::audit::{JobAudit, OPEN_WORKFLOW, WorkflowAudit};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::aws_sdk_dynamodb_1::from_item;
 use std::collections::HashMap;
@@ -15,8 +16,15 @@ pub const JOBS_BY_RUN: &str = "by-run";
 /// Index of the workflow audit table by workflow and start.
 pub const RUNS_BY_WORKFLOW: &str = "by-workflow";
 
-/// How many of a workflow's newest runs are looked through for one that goes on.
-const RUNS_LOOKED_AT: i32 = 1_000;
+/// Index of the workflow audit table that holds the runs that have not ended, by workflow.
+pub const OPEN_RUNS: &str = "open-runs";
+
+/// A run that had not ended when the index was last brought up to date: its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct OpenRun {
+    pub(crate) workflow_execution_id: String,
+    pub(crate) workflow_id: String,
+}
 
 /// The audit tables.
 #[derive(Debug, Clone)]
@@ -110,27 +118,30 @@ impl Audit {
         Ok(runs)
     }
 
-    /// The runs of a workflow that have not ended, as its index knows them, which may lag by a moment.
+    /// The runs that have not ended, of one workflow or of all, the oldest of a workflow first. The index knows them, which
+    /// may lag by a moment; what it costs follows their number and not that of the runs there have been.
     ///
     /// # Errors
-    /// [`TriggerError::Aws`] or [`TriggerError::Record`].
-    pub(crate) async fn open_runs(&self, workflow: &str) -> Result<Vec<WorkflowAudit>, TriggerError> {
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.workflow_table)
-            .index_name(RUNS_BY_WORKFLOW)
-            .key_condition_expression("workflow_id = :id")
-            .filter_expression("execution_status IN (:triggered, :running)")
-            .expression_attribute_values(":id", AttributeValue::S(workflow.into()))
-            .expression_attribute_values(":triggered", AttributeValue::S(Status::Triggered.to_string()))
-            .expression_attribute_values(":running", AttributeValue::S(Status::Running.to_string()))
-            .scan_index_forward(false)
-            .limit(RUNS_LOOKED_AT)
-            .send()
-            .await
-            .map_err(|error| TriggerError::aws("looking for runs that go on", error))?;
-        answer.items.unwrap_or_default().into_iter().map(|item| record(&self.workflow_table, item)).collect()
+    /// [`TriggerError::Aws`].
+    pub(crate) async fn open_runs(&self, workflow: Option<&str>) -> Result<Vec<OpenRun>, TriggerError> {
+        const ACTION: &str = "looking for runs that go on";
+        let items = match workflow {
+            Some(workflow) => {
+                let query = self.client.query().table_name(&self.workflow_table).index_name(OPEN_RUNS);
+                let query = query
+                    .key_condition_expression("#open = :workflow")
+                    .expression_attribute_names("#open", OPEN_WORKFLOW)
+                    .expression_attribute_values(":workflow", AttributeValue::S(workflow.into()));
+                let items: Result<Vec<_>, _> = query.into_paginator().items().send().collect().await;
+                items.map_err(|error| TriggerError::aws(ACTION, error))?
+            }
+            None => {
+                let scan = self.client.scan().table_name(&self.workflow_table).index_name(OPEN_RUNS);
+                let items: Result<Vec<_>, _> = scan.into_paginator().items().send().collect().await;
+                items.map_err(|error| TriggerError::aws(ACTION, error))?
+            }
+        };
+        items.into_iter().map(|item| record(&self.workflow_table, item)).collect()
     }
 
     /// The record of one job as it is now.

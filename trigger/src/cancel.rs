@@ -1,12 +1,16 @@
-//! Cancelling a run: the record first, then the execution.
+//! Cancelling a run: the execution first, then the record, which a stopped execution cannot close itself.
 //!
-//! The record first because an execution that is stopped runs no state any more and could not close it. The scripts
-//! end when their agent's next heartbeat is told that nobody waits for them.
+//! So a record that says `cancelled` is never that of a run that goes on. Who dies in between leaves an execution that
+//! was stopped, and the event of its end closes the record. The scripts end when their agent's next heartbeat is told
+//! that nobody waits for them.
 
 use aws_sdk_sfn::operation::stop_execution::StopExecutionError;
 use rsqlflow_config::audit::Status;
 
 use crate::{Trigger, TriggerError};
+
+/// Error of an execution that was stopped by this.
+pub(crate) const CANCELLED: &str = "Rsql.Cancelled";
 
 /// A run that has been cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,22 +35,12 @@ impl Trigger {
         if status.is_final() && status != Status::Cancelled {
             return Err(TriggerError::Ended { id: run_id.into(), status });
         }
-        let closed = self.close(&record, Status::Cancelled, Some(&format!("cancelled by {by}"))).await?;
-        let stopped = self
-            .sfn
-            .stop_execution()
-            .execution_arn(self.execution_arn(run_id))
-            .error("Rsql.Cancelled")
-            .cause(format!("cancelled by {by}"))
-            .send()
-            .await;
-        match stopped {
-            Ok(_) => {}
-            // Recorded but never started: then there is nothing to stop.
-            Err(error)
-                if matches!(error.as_service_error(), Some(StopExecutionError::ExecutionDoesNotExist(_))) => {
-            }
-            Err(error) => return Err(TriggerError::aws("stopping the execution", error)),
+        let by = format!("cancelled by {by}");
+        let stopped = self.stop(run_id, &by).await?;
+        let closed = self.close(&record, Status::Cancelled, Some(&by)).await?;
+        if !stopped {
+            // Whoever was about to start it finds the record closed, or has been quicker.
+            self.stop(run_id, &by).await?;
         }
         if !closed
             && let Some(now) = self.audit.run(run_id).await?
@@ -58,5 +52,19 @@ impl Trigger {
             workflow_id: record.workflow_id,
             scripts_told_within_seconds: self.settings.heartbeat_seconds.div_ceil(3),
         })
+    }
+
+    /// Stops a run's execution; whether there is one.
+    async fn stop(&self, run_id: &str, by: &str) -> Result<bool, TriggerError> {
+        let stop = self.sfn.stop_execution().execution_arn(self.execution_arn(run_id));
+        match stop.error(CANCELLED).cause(by).send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if matches!(error.as_service_error(), Some(StopExecutionError::ExecutionDoesNotExist(_))) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(TriggerError::aws("stopping the execution", error)),
+        }
     }
 }

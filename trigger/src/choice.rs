@@ -12,11 +12,14 @@ use crate::TriggerError;
 
 /// What of a workflow was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Choice {
+pub enum Choice {
+    /// All of it, or what has not completed.
+    #[default]
+    All,
     /// From this stage on: its number in the item, from 1, or its description.
-    pub from_stage: Option<String>,
+    FromStage(String),
     /// These jobs.
-    pub only: Vec<String>,
+    Only(Vec<String>),
 }
 
 /// What runs and what does not.
@@ -31,19 +34,15 @@ pub(crate) struct Selection {
 }
 
 impl Choice {
-    /// Whether all was asked for.
-    pub(crate) fn is_all(&self) -> bool {
-        self.from_stage.is_none() && self.only.is_empty()
-    }
-
     /// Chooses from the stages, of whose jobs some have completed earlier.
     pub(crate) fn select(
         &self,
         stages: &[StageAudit],
         completed: &BTreeSet<String>,
     ) -> Result<Selection, TriggerError> {
-        let first = self.from_stage.as_deref().map_or(Ok(0), |wanted| stage(stages, wanted))?;
-        for wanted in &self.only {
+        let first = if let Self::FromStage(wanted) = self { stage(stages, wanted)? } else { 0 };
+        let only: &[String] = if let Self::Only(jobs) = self { jobs } else { &[] };
+        for wanted in only {
             let place = stages.iter().find(|stage| stage.jobs.contains(wanted));
             let place = place.ok_or_else(|| unknown_job(stages, wanted))?;
             if place.skipped {
@@ -55,9 +54,13 @@ impl Choice {
         let mut run = BTreeSet::new();
         for (at, stage) in stages.iter().enumerate().filter(|(_, stage)| !stage.skipped) {
             for job in &stage.jobs {
-                let asked = at >= first && (self.only.is_empty() || self.only.contains(job));
                 let completed = completed.contains(job);
-                if asked && !(self.is_all() && completed) {
+                let asked = match self {
+                    Self::All => !completed,
+                    Self::FromStage(_) => at >= first,
+                    Self::Only(jobs) => jobs.contains(job),
+                };
+                if asked {
                     run.insert(job.clone());
                 } else if completed {
                     selection.completed_earlier.push(job.clone());
@@ -125,8 +128,11 @@ mod tests {
     }
 
     fn select(from: Option<&str>, only: &[&str], completed: &[&str]) -> Result<String, String> {
-        let choice =
-            Choice { from_stage: from.map(Into::into), only: only.iter().map(|job| (*job).into()).collect() };
+        let choice = match from {
+            Some(from) => Choice::FromStage(from.into()),
+            None if only.is_empty() => Choice::All,
+            None => Choice::Only(only.iter().map(|job| (*job).into()).collect()),
+        };
         let completed = completed.iter().map(|job| (*job).into()).collect();
         let words = |jobs: Vec<String>| jobs.join("");
         choice.select(&stages(), &completed).map_err(|error| error.to_string()).map(|selection| {
@@ -147,7 +153,6 @@ mod tests {
         assert_eq!(select(Some("3"), &[], &["a", "d"]).unwrap(), "cde|a|b");
         assert_eq!(select(Some("Marts"), &[], &[]).unwrap(), "cde||ab");
         assert_eq!(select(None, &["d", "a"], &["a", "b"]).unwrap(), "ad|b|ce");
-        assert_eq!(select(Some("3"), &["d", "a"], &[]).unwrap(), "d||abce");
     }
 
     #[test]

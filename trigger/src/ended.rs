@@ -7,6 +7,7 @@
 
 use rsqlflow_config::audit::{Status, WorkflowAudit};
 
+use crate::cancel::CANCELLED;
 use crate::{Trigger, TriggerError};
 
 /// Longest part of an execution's cause in a record.
@@ -48,25 +49,26 @@ impl End {
         }
     }
 
-    /// Whether the state machine came to the states that tell people.
-    fn told_by_state_machine(&self) -> bool {
+    /// Whether people know: the state machine came to the states that tell them, or somebody has cancelled the run.
+    fn is_known(&self) -> bool {
         let own = |error: &str| error.starts_with("Rsql.");
         match self.status.as_str() {
             "SUCCEEDED" => true,
             "FAILED" => self.error.as_deref().is_some_and(own),
-            _ => false,
+            _ => self.is_cancelled(),
         }
     }
 
-    /// Whether jobs of the run may have been under way, which nobody waits for any more.
-    pub(crate) fn leaves_jobs(&self) -> bool {
-        matches!(self.run_status(), Status::Cancelled | Status::TimedOut)
+    /// Whether it was ended by `rsqlflow cancel`.
+    fn is_cancelled(&self) -> bool {
+        self.error.as_deref() == Some(CANCELLED)
     }
 
     /// For people.
     fn message(&self) -> Option<String> {
         let how = match self.status.as_str() {
             "SUCCEEDED" => return None,
+            _ if self.is_cancelled() => return self.cause.clone(),
             "ABORTED" => "its execution was stopped in Step Functions",
             "TIMED_OUT" => "its execution passed its time limit in Step Functions",
             _ => "its execution failed in Step Functions",
@@ -81,15 +83,23 @@ impl End {
 }
 
 impl Trigger {
-    /// Closes the record of a run whose execution has ended, and tells people where the state machine could not.
+    /// Closes the record of a run whose execution has ended, and tells people where the state machine could not. Who has
+    /// no way to tell them leaves both to the trigger that has.
     pub(crate) async fn settle(&self, record: &WorkflowAudit, end: &End) -> Result<Settled, TriggerError> {
         let status = end.run_status();
         if record.execution_status.is_final() {
             return Ok(Settled { status: record.execution_status, closed: false, notified: false });
         }
         let message = end.message();
-        let notified = !end.told_by_state_machine()
-            && self.tell(record, status, message.as_deref().unwrap_or_default(), end.input.as_deref()).await;
+        let mut notified = false;
+        if !end.is_known()
+            && let Some(notify) = self.whom(record, end.input.as_deref(), status).await?
+        {
+            if self.sns.is_none() {
+                return Ok(Settled { status, closed: false, notified });
+            }
+            notified = self.tell(record, status, message.as_deref().unwrap_or_default(), &notify).await?;
+        }
         let closed = self.close(record, status, message.as_deref()).await?;
         Ok(Settled { status, closed, notified })
     }
@@ -119,8 +129,9 @@ mod tests {
 
     #[test]
     fn people_are_told_where_the_state_machine_could_not() {
-        assert!(end("FAILED", Some("Rsql.RunFailed")).told_by_state_machine());
-        assert!(!end("FAILED", Some("States.Runtime")).told_by_state_machine());
-        assert!(!end("ABORTED", None).told_by_state_machine());
+        assert!(end("FAILED", Some("Rsql.RunFailed")).is_known());
+        assert!(!end("FAILED", Some("States.Runtime")).is_known());
+        assert!(!end("ABORTED", None).is_known());
+        assert!(end("ABORTED", Some("Rsql.Cancelled")).is_known());
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong between a config item and a run, with what the caller needs to act.
 
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use rsqlflow_config::job::SENT_MAX;
 use rsqlflow_config::names::PAYLOAD_MAX;
 use rsqlflow_config::validate::InvalidItem;
 
@@ -25,6 +27,12 @@ pub enum TriggerError {
     /// The item's `execution_flag` says no.
     #[error("workflow `{0}` is switched off: its execution_flag is not y")]
     Disabled(String),
+    /// Nobody says where the scripts run.
+    #[error(
+        "workflow `{0}` names no host and there is no default: give its item `host`, or set `host` in rsqlflow.toml \
+         or the stack's DefaultHost"
+    )]
+    NoHost(String),
     /// The run id cannot be one.
     #[error("`{id}` cannot be the id of a run: it {problem}")]
     InvalidRunId {
@@ -50,9 +58,22 @@ pub enum TriggerError {
         of: String,
     },
     /// Item and parameters are more than an execution takes.
-    #[error("the run's input has {size} bytes, Step Functions takes {PAYLOAD_MAX}: split the workflow")]
+    #[error(
+        "the run's input has {size} bytes, Step Functions takes {PAYLOAD_MAX}: shorten its parameters or split the workflow"
+    )]
     TooLarge {
         /// The size in bytes.
+        size: usize,
+    },
+    /// A job's arguments and parameters are more than its host can be sent.
+    #[error(
+        "the request of job `{job}` has {size} bytes, encoded, and Systems Manager takes {SENT_MAX}: give it less in \
+         parameters and arguments, the name of a file say"
+    )]
+    JobTooLarge {
+        /// The job.
+        job: String,
+        /// The size in bytes, encoded as it is sent.
         size: usize,
     },
     /// No record of such a run.
@@ -74,7 +95,7 @@ pub enum TriggerError {
         /// Where it is.
         status: rsqlflow_config::audit::Status,
     },
-    /// Jobs of the run are open in the audit.
+    /// Jobs of the run are open in the audit, or may yet come to be.
     #[error("run `{run}` has ended and {} not yet: wait until its host has ended what it ran", .jobs.join(", "))]
     JobsNotEnded {
         /// The run.
@@ -127,7 +148,8 @@ pub enum TriggerError {
     },
     /// Nothing is left.
     #[error(
-        "there is nothing to run: every job has completed; name those to run again with --only or --from-stage"
+        "there is nothing to run: what was asked for has completed or is switched off; name jobs to run again with \
+         --only"
     )]
     NothingToRun,
     /// Whose turn it is changed whenever it was looked at.
@@ -164,10 +186,11 @@ impl TriggerError {
             Self::UnknownWorkflow { .. } => "Rsql.UnknownWorkflow",
             Self::InvalidWorkflow { .. } => "Rsql.InvalidWorkflow",
             Self::Disabled(_) => "Rsql.WorkflowDisabled",
+            Self::NoHost(_) => "Rsql.NoHost",
             Self::InvalidRunId { .. } => "Rsql.InvalidRunId",
             Self::InvalidParameter { .. } => "Rsql.InvalidParameter",
             Self::RunExists { .. } => "Rsql.RunExists",
-            Self::TooLarge { .. } => "Rsql.InputTooLarge",
+            Self::TooLarge { .. } | Self::JobTooLarge { .. } => "Rsql.InputTooLarge",
             Self::UnknownRun(_) => "Rsql.UnknownRun",
             Self::Ended { .. } => "Rsql.RunEnded",
             Self::NotEnded { .. } | Self::JobsNotEnded { .. } => "Rsql.RunNotEnded",
@@ -201,6 +224,48 @@ impl TriggerError {
     }
 }
 
+/// Error codes that say not now rather than no, with whatever status they come.
+const PASSING: [&str; 6] = [
+    "ThrottlingException",
+    "Throttling",
+    "ThrottledException",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "ExecutionLimitExceeded",
+];
+
+/// Whether a call may succeed later as it is: the service was not reached, is busy or broken.
+pub(crate) fn is_passing<E>(error: &aws_sdk_dynamodb::error::SdkError<E, HttpResponse>) -> bool
+where
+    E: aws_sdk_dynamodb::error::ProvideErrorMetadata,
+{
+    let code = error.as_service_error().and_then(|error| error.code());
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    status.is_none_or(|status| status >= 500 || status == 429)
+        || code.is_some_and(|code| PASSING.contains(&code))
+}
+
+/// Whether a conditional write was made: not where its condition did not hold.
+pub(crate) fn written<T, E, R>(
+    action: &'static str,
+    result: Result<T, aws_sdk_dynamodb::error::SdkError<E, R>>,
+) -> Result<bool, TriggerError>
+where
+    E: aws_sdk_dynamodb::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match result {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error.as_service_error().and_then(|error| error.code())
+                == Some("ConditionalCheckFailedException") =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(TriggerError::aws(action, error)),
+    }
+}
+
 /// What an error and its causes say, each thing once. The SDK's own rendering adds every structure in between.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
@@ -219,7 +284,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_dynamodb::config::http::HttpResponse;
     use aws_sdk_dynamodb::error::{ConnectorError, SdkError};
     use aws_sdk_dynamodb::operation::get_item::GetItemError;
 

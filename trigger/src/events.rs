@@ -1,7 +1,7 @@
 //! What the trigger does when something happens: the handler of the Lambda function, and of `rsqlflow up`.
 //!
-//! Three events are taken: a schedule's, a plain one that names a workflow, and Step Functions' word that an execution
-//! has changed its status. Events are delivered at least once, and one that ended in an error is delivered again, so
+//! Four events are taken: a schedule's, a plain one that names a workflow, Step Functions' word that an execution has
+//! changed its status, and the call to look at everything that is open. Events are delivered at least once, and one that ended in an error is delivered again, so
 //! every one may be handled twice and at once: a schedule's run id follows from its scheduled time, a plain one's from
 //! the id of the request, and an end is recorded once. An error says what kind it is and what is wrong; what it left
 //! undone, the same event again or a later one of the workflow does.
@@ -37,6 +37,11 @@ pub async fn handle(trigger: &Trigger, event: Value, context: &Context) -> Resul
         Event::Scheduled(start) => Box::pin(scheduled(trigger, start)).await,
         Event::Plain(plain) => Box::pin(plainly(trigger, plain, context)).await,
         Event::Ended(ended) => Box::pin(after(trigger, ended)).await,
+        Event::Sweep => {
+            let started = Box::pin(trigger.sweep()).await?;
+            tracing::info!(?started, "looked at what is open");
+            Ok(json!({ "started": started }))
+        }
     }
 }
 
@@ -111,8 +116,7 @@ async fn after(trigger: &Trigger, ended: Ended) -> Result<Value, EventError> {
     };
     let end = End { status: ended.status, error: ended.error, cause: ended.cause, input: ended.input };
     let settled = trigger.settle(&record, &end).await?;
-    let closed_jobs =
-        if end.leaves_jobs() { trigger.close_jobs(&run_id, settled.status).await? } else { vec![] };
+    let closed_jobs = trigger.close_jobs(&run_id, settled.status).await?;
     let started = trigger.advance(&record.workflow_id).await?;
     tracing::info!(run = run_id, ?settled, ?started, ?closed_jobs, "a run has ended");
     Ok(json!({

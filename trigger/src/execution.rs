@@ -5,6 +5,7 @@ use aws_sdk_sfn::operation::start_execution::StartExecutionError;
 use rsqlflow_config::audit::{Status, WorkflowAudit};
 use rsqlflow_config::time;
 
+use crate::error::is_passing;
 use crate::record::Recorded;
 use crate::{Started, Trigger, TriggerError};
 
@@ -55,7 +56,17 @@ impl Trigger {
                 self.close(&recorded.record, Status::Failed, Some(message)).await?;
                 Err(TriggerError::RunExists { id: run_id.into(), of: String::new() })
             }
-            Err(error) => Err(TriggerError::aws("starting the execution", error)),
+            Err(error) => {
+                let will_not = !is_passing(&error);
+                let error = TriggerError::aws("starting the execution", error);
+                // A schedule's event comes again for a day. Nobody comes back for the run of a person who was refused,
+                // and those behind it must not wait for it.
+                if will_not && recorded.record.scheduled_time.is_none() {
+                    let message = format!("it could not be started: {error}");
+                    self.close(&recorded.record, Status::Failed, Some(&message)).await?;
+                }
+                Err(error)
+            }
         }
     }
 

@@ -26,7 +26,7 @@ mod start;
 mod sweep;
 mod turn;
 
-pub use audit::{Audit, JOBS_BY_RUN, RUNS_BY_WORKFLOW};
+pub use audit::{Audit, JOBS_BY_RUN, OPEN_RUNS, RUNS_BY_WORKFLOW};
 pub use cancel::Cancelled;
 pub use choice::Choice;
 pub use error::TriggerError;
@@ -40,3 +40,4 @@ pub use schedules::{
     is_over,
 };
 pub use start::{StartRequest, Started, Trigger, TriggerSettings};
+pub use sweep::SWEEP_EVERY;

@@ -1,13 +1,16 @@
 //! Telling people how a run ended, in the words of the state machine, where the state machine could not.
 //!
-//! Whom to tell is in the input of the execution: what the item said when the run started. A run that was stopped from
-//! outside is told to those who want to know of failures: they expect a load that is not there.
+//! Whom to tell is in the input of the execution: what the item said when the run started. A run that never had one is
+//! told to those whom the item names now. A run that was stopped from outside is told to those who want to know of
+//! failures: they expect a load that is not there.
 
 use rsqlflow_config::audit::{Status, WorkflowAudit};
 use rsqlflow_config::run::{NotifyInput, RunInput};
-use rsqlflow_config::workflow::NotifyOn;
+use rsqlflow_config::workflow::{Notify, NotifyOn};
+use serde_json::Value;
 
-use crate::Trigger;
+use crate::error::is_passing;
+use crate::{Trigger, TriggerError};
 
 /// Longest subject of a message.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
@@ -17,25 +20,42 @@ const SUBJECT_MAX: usize = 100;
 const MESSAGE_MAX: usize = 2_000;
 
 impl Trigger {
-    /// Tells people; whether anybody was to be told and was. That nobody could be told keeps no record open, so it is
-    /// only logged.
+    /// Whom a run wants to be told of such an end. `input` is that of its execution, where it is at hand.
+    pub(crate) async fn whom(
+        &self,
+        record: &WorkflowAudit,
+        input: Option<&str>,
+        status: Status,
+    ) -> Result<Option<NotifyInput>, TriggerError> {
+        let described = match input {
+            Some(_) => None,
+            None => {
+                self.execution(&record.workflow_execution_id).await?.and_then(|execution| execution.input)
+            }
+        };
+        let notify = match input.or(described.as_deref()) {
+            Some(input) => serde_json::from_str::<RunInput>(input).ok().and_then(|input| input.notify),
+            // The item may be the very reason why it never ran, so no more of it is read than this.
+            None => self
+                .items
+                .get(&record.workflow_id)
+                .await?
+                .and_then(|mut item| as_named(item["notify"].take())),
+        };
+        Ok(notify.filter(|notify| wants(notify, status)))
+    }
+
+    /// Tells people; whether they were told. That nobody ever will be, a topic that is gone say, keeps no record open:
+    /// that is only logged.
     pub(crate) async fn tell(
         &self,
         record: &WorkflowAudit,
         status: Status,
         message: &str,
-        input: Option<&str>,
-    ) -> bool {
+        notify: &NotifyInput,
+    ) -> Result<bool, TriggerError> {
         let run_id = &record.workflow_execution_id;
-        let described = match input {
-            Some(_) => None,
-            None => self.execution(run_id).await.ok().flatten().and_then(|execution| execution.input),
-        };
-        let Some(notify) = whom(input.or(described.as_deref()), status) else { return false };
-        let Some(sns) = &self.sns else {
-            tracing::warn!(run = run_id, "nobody is told: there is no way to SNS here");
-            return false;
-        };
+        let Some(sns) = &self.sns else { return Ok(false) };
         let workflow = &record.workflow_id;
         let status = status.as_str().replace('_', " ");
         let subject = format!("rsqlflow: {workflow} {status}");
@@ -49,22 +69,31 @@ impl Trigger {
             ))
             .send()
             .await;
-        if let Err(error) = &published {
-            let error = aws_sdk_sns::error::DisplayErrorContext(error);
-            tracing::error!(run = run_id, topic = notify.topic_arn, %error, "nobody could be told");
+        match published {
+            Ok(_) => Ok(true),
+            Err(error) if is_passing(&error) => Err(TriggerError::aws("telling people", error)),
+            Err(error) => {
+                let error = aws_sdk_sns::error::DisplayErrorContext(error);
+                tracing::error!(run = run_id, topic = notify.topic_arn, %error, "nobody could be told");
+                Ok(false)
+            }
         }
-        published.is_ok()
     }
 }
 
-/// Whom the run wants to be told of such an end.
-fn whom(input: Option<&str>, status: Status) -> Option<NotifyInput> {
-    let notify = serde_json::from_str::<RunInput>(input?).ok()?.notify?;
+/// As an item names them, which may be invalid in other ways.
+fn as_named(notify: Value) -> Option<NotifyInput> {
+    let Notify { topic_arn, on } = serde_json::from_value(notify).ok()?;
+    Some(NotifyInput { topic_arn, on })
+}
+
+/// Whether they want to know of such an end.
+fn wants(notify: &NotifyInput, status: Status) -> bool {
     let wanted = match status {
         Status::Completed => NotifyOn::Completed,
         Status::TimedOut => NotifyOn::TimedOut,
         Status::Failed | Status::Cancelled => NotifyOn::Failed,
-        Status::Triggered | Status::Running | Status::Skipped => return None,
+        Status::Triggered | Status::Running | Status::Skipped => return false,
     };
-    notify.on.contains(&wanted).then_some(notify)
+    notify.on.contains(&wanted)
 }

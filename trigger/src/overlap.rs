@@ -35,7 +35,7 @@ use rsqlflow_config::run::scheduled_run_id;
 use rsqlflow_config::time;
 use rsqlflow_config::workflow::Overlap;
 
-use crate::record::{self, Change, Recorded};
+use crate::record::{self, Change, NOT_BEGUN, Recorded};
 use crate::standing::Standing;
 use crate::start::Planned;
 use crate::turn::{Turn, WAITING_MAX};
@@ -161,17 +161,18 @@ impl Trigger {
     /// [`TriggerError::Aws`] or [`TriggerError::Record`]; the same call again goes on.
     pub async fn advance(&self, workflow_id: &str) -> Result<Vec<String>, TriggerError> {
         let mut started = Vec::new();
-        for _ in 0..TRIES {
+        // All that wait may turn out to be cancelled, one after the other.
+        for _ in 0..WAITING_MAX + TRIES {
             let turn = self.turn(workflow_id).await?;
             if self.earlier(workflow_id, &turn, "").await?.is_some() {
-                break;
+                return Ok(started);
             }
-            let Some(first) = turn.waiting.first() else { break };
+            let Some(first) = turn.waiting.first() else { return Ok(started) };
             if self.give_turn(workflow_id, &turn, first).await? {
                 started.push(first.clone());
             }
         }
-        Ok(started)
+        Err(TriggerError::Contended(workflow_id.into()))
     }
 
     /// The run that `run_id` has to wait for, where there is one. What was left undone on the way is done: the run whose
@@ -186,14 +187,14 @@ impl Trigger {
             && latest != run_id
             && let Some(record) = self.audit.run(latest).await?
             && match self.standing(&record).await? {
-                Standing::Ended => self.winds_down(&record).await?,
+                Standing::Ended(_) => self.winds_down(&record).await?,
                 Standing::GoingOn => true,
                 Standing::NotStarted => self.start_recorded(record).await?,
             }
         {
             return Ok(Some(latest.clone()));
         }
-        for seen in self.audit.open_runs(workflow_id).await? {
+        for seen in self.audit.open_runs(Some(workflow_id)).await? {
             let id = &seen.workflow_execution_id;
             if id == run_id || turn.is_of(id) || turn.waits(id) {
                 continue;
@@ -201,8 +202,8 @@ impl Trigger {
             // The index may lag.
             let Some(record) = self.audit.run(id).await? else { continue };
             match self.standing(&record).await? {
-                Standing::Ended if !self.winds_down(&record).await? => {}
-                Standing::Ended | Standing::GoingOn => return Ok(Some(id.clone())),
+                Standing::Ended(_) if !self.winds_down(&record).await? => {}
+                Standing::Ended(_) | Standing::GoingOn => return Ok(Some(id.clone())),
                 // A person's run that is about to start comes first. Of two scheduled ones the turn decides.
                 Standing::NotStarted => {
                     if !self.close_orphan(&record).await? && record.scheduled_time.is_none() {
@@ -241,8 +242,12 @@ impl Trigger {
             Err(error @ (TriggerError::Aws { .. } | TriggerError::Record { .. })) => Err(error),
             Err(error) => {
                 let message = format!("its turn came and it could not start: {error}");
-                self.tell(&record, Status::Failed, &message, None).await;
-                self.close(&record, Status::Failed, Some(&message)).await?;
+                tracing::error!(run = run_id, %error, "its turn came and it could not start");
+                if let Some(notify) = self.whom(&record, None, Status::Failed).await? {
+                    self.tell(&record, Status::Failed, &message, &notify).await?;
+                }
+                // Not one that somebody has started in the same moment, with the item as it was then.
+                self.close_unbegun(&record, &message).await?;
                 Ok(false)
             }
         }
@@ -265,8 +270,7 @@ impl Trigger {
         .attribute(":stages", stages)
         .attribute(":jobs", jobs);
         // One that runs has the stages it began with.
-        let not_begun = " AND execution_status = :triggered";
-        if self.change_open(&recorded.record, change, not_begun, "admitting the run").await? {
+        if self.change_open(&recorded.record, change, NOT_BEGUN, "admitting the run").await? {
             // Others may start it as well, with the item as they found it: an execution of this name is its own.
             let already_started = recorded.before;
             let started = self.execute(Recorded { before: true, ..recorded }, &planned.text).await?;

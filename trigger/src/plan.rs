@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use rsqlflow_config::job::{JobRequest, TOKEN_MAX, VERSION};
 use rsqlflow_config::names::CONCURRENCY_MAX;
 use rsqlflow_config::run::{
     HostChoice, JobInput, MachineArns, NotifyInput, RunContext, RunInput, StageInput, TIMEOUT_SECONDS_MAX,
     task_timeout_seconds,
 };
+use rsqlflow_config::time;
 use rsqlflow_config::workflow::{Hosts, Script, Stage, Tag, Workflow};
 
 use crate::TriggerSettings;
@@ -97,6 +99,33 @@ fn job_input(script: &Script, workflow: &Workflow, parameters: &BTreeMap<String,
         pool: settings.pool.or_else(|| workflow.pool.clone()),
         priority: settings.priority.or(workflow.priority),
     }
+}
+
+/// Size of the request that a job of the run becomes, with the longest token there is.
+pub(crate) fn request_size(run: &RunContext, job: &JobInput) -> usize {
+    let mut parameters = run.parameters.clone();
+    parameters.extend(job.parameters.clone());
+    let request = JobRequest {
+        version: VERSION,
+        task_token: "t".repeat(TOKEN_MAX),
+        workflow_id: run.workflow_id.clone(),
+        workflow_execution_id: run.workflow_execution_id.clone(),
+        job_name: job.job_name.clone(),
+        script: job.script.clone(),
+        arguments: job.arguments.clone(),
+        parameters,
+        timeout_seconds: job.timeout_seconds,
+        stall_seconds: job.stall_seconds,
+        retry: job.retry.clone(),
+        success_exit_codes: job.success_exit_codes.clone(),
+        pool: job.pool.clone(),
+        priority: job.priority.unwrap_or_default(),
+        sent_at: Some(time::now()),
+        first_attempt: 1,
+        secret_id: run.secret_id.clone(),
+        heartbeat_seconds: run.heartbeat_seconds,
+    };
+    request.encode().len()
 }
 
 #[cfg(test)]

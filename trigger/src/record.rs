@@ -2,15 +2,23 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use rsqlflow_config::audit::{EXPIRES_AT, StageAudit, Status, WorkflowAudit, expires_at};
+use rsqlflow_config::audit::{EXPIRES_AT, OPEN_WORKFLOW, StageAudit, Status, WorkflowAudit, expires_at};
 use rsqlflow_config::run::RunInput;
 use rsqlflow_config::time;
 use rsqlflow_config::workflow::Workflow;
 use serde_dynamo::aws_sdk_dynamodb_1::to_item;
 
+use crate::error::written;
 use crate::start::Planned;
 use crate::{StartRequest, Trigger, TriggerError};
+
+/// What a change asks beside that the record is open: that its execution has not begun. `:triggered` is its value.
+pub(crate) const NOT_BEGUN: &str = " AND execution_status = :triggered";
+
+/// What closing a record is called where it fails.
+const CLOSING: &str = "closing the run's record";
 
 /// A run's record, and whether it was there before.
 pub(crate) struct Recorded {
@@ -28,7 +36,7 @@ impl Trigger {
         let run_id = &planned.input.run.workflow_execution_id;
         // The key has the workflow in it, so a run of another workflow with this id would not collide by itself.
         if let Some(record) = self.audit.run(run_id).await? {
-            return same_run(record, request);
+            return same_run(record, request, planned);
         }
         let record = audit_record(planned, request, &self.execution_arn(run_id));
         let mut item: HashMap<String, AttributeValue> =
@@ -39,26 +47,20 @@ impl Trigger {
         if let Some(time) = expires_at(&record.execution_start_ts, self.settings.audit_days) {
             item.insert(EXPIRES_AT.into(), AttributeValue::N(time.to_string()));
         }
+        item.insert(OPEN_WORKFLOW.into(), AttributeValue::S(record.workflow_id.clone()));
         let put = self
             .dynamodb
             .put_item()
             .table_name(&self.settings.workflow_audit_table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(workflow_execution_id)")
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(Recorded { record, before: false }),
-            // Another start was quicker; then its record is there to be compared.
-            Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
-                match self.audit.run(run_id).await? {
-                    Some(record) => same_run(record, request),
-                    None => Err(TriggerError::RunExists { id: run_id.clone(), of: String::new() }),
-                }
-            }
-            Err(error) => Err(TriggerError::aws("recording the run", error)),
+            .condition_expression("attribute_not_exists(workflow_execution_id)");
+        if written("recording the run", put.send().await)? {
+            return Ok(Recorded { record, before: false });
+        }
+        // Another start was quicker; then its record is there to be compared.
+        match self.audit.run(run_id).await? {
+            Some(record) => same_run(record, request, planned),
+            None => Err(TriggerError::RunExists { id: run_id.clone(), of: String::new() }),
         }
     }
 
@@ -83,6 +85,16 @@ impl Trigger {
         self.close_where(record, status, Some(message), " AND attribute_not_exists(admitted_ts)").await
     }
 
+    /// Closes the record of a run that cannot start, unless it has begun.
+    pub(crate) async fn close_unbegun(
+        &self,
+        record: &WorkflowAudit,
+        message: &str,
+    ) -> Result<bool, TriggerError> {
+        let change = closing(Status::Failed, Some(message)).value(":triggered", Status::Triggered.as_str());
+        self.change_open(record, change, NOT_BEGUN, CLOSING).await
+    }
+
     async fn close_where(
         &self,
         record: &WorkflowAudit,
@@ -90,15 +102,7 @@ impl Trigger {
         message: Option<&str>,
         and: &str,
     ) -> Result<bool, TriggerError> {
-        let set = "SET execution_status = :status, execution_end_ts = :end";
-        let mut change =
-            Change::new(format!("{set}{}", message.map_or("", |_| ", error_message = :message")))
-                .value(":status", status.as_str())
-                .value(":end", &time::now());
-        if let Some(message) = message {
-            change = change.value(":message", message);
-        }
-        self.change_open(record, change, and, "closing the run's record").await
+        self.change_open(record, closing(status, message), and, CLOSING).await
     }
 
     /// Changes a record that is not final; whether it was not.
@@ -109,7 +113,7 @@ impl Trigger {
         and: &str,
         action: &'static str,
     ) -> Result<bool, TriggerError> {
-        let mut update = self
+        let update = self
             .dynamodb
             .update_item()
             .table_name(&self.settings.workflow_audit_table)
@@ -117,24 +121,34 @@ impl Trigger {
             .key("workflow_id", AttributeValue::S(record.workflow_id.clone()))
             .update_expression(change.expression)
             .set_expression_attribute_values(Some(change.values));
-        let mut names = Vec::new();
-        for (at, last) in Status::FINAL.into_iter().enumerate() {
-            let name = format!(":f{at}");
-            update = update.expression_attribute_values(&name, AttributeValue::S(last.as_str().into()));
-            names.push(name);
-        }
         // A record that is gone, expired say, is not made anew.
-        let is_open =
-            format!("attribute_exists(workflow_id) AND NOT execution_status IN ({})", names.join(", "));
-        match update.condition_expression(is_open + and).send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(TriggerError::aws(action, error)),
-        }
+        let update = where_open(update, &format!("attribute_exists(workflow_id){and}"));
+        written(action, update.send().await)
+    }
+}
+
+/// The update of a record that is not final, and `condition`.
+pub(crate) fn where_open(mut update: UpdateItemFluentBuilder, condition: &str) -> UpdateItemFluentBuilder {
+    let mut names = Vec::new();
+    for (at, last) in Status::FINAL.into_iter().enumerate() {
+        let name = format!(":f{at}");
+        update = update.expression_attribute_values(&name, AttributeValue::S(last.as_str().into()));
+        names.push(name);
+    }
+    update.condition_expression(format!("{condition} AND NOT execution_status IN ({})", names.join(", ")))
+}
+
+/// What gives a record a final status.
+fn closing(status: Status, message: Option<&str>) -> Change {
+    let told = message.map_or("", |_| ", error_message = :message");
+    let change = Change::new(format!(
+        "SET execution_status = :status, execution_end_ts = :end{told} REMOVE {OPEN_WORKFLOW}"
+    ))
+    .value(":status", status.as_str())
+    .value(":end", &time::now());
+    match message {
+        Some(message) => change.value(":message", message),
+        None => change,
     }
 }
 
@@ -160,7 +174,11 @@ impl Change {
 }
 
 /// Whether a record that is there is that of the run asked for.
-fn same_run(record: WorkflowAudit, request: &StartRequest) -> Result<Recorded, TriggerError> {
+fn same_run(
+    record: WorkflowAudit,
+    request: &StartRequest,
+    planned: &Planned,
+) -> Result<Recorded, TriggerError> {
     let other = if record.workflow_id != request.workflow_id {
         format!(" of workflow `{}`", record.workflow_id)
     } else if record.parameters != request.parameters {
@@ -170,6 +188,10 @@ fn same_run(record: WorkflowAudit, request: &StartRequest) -> Result<Recorded, T
             Some(of) => format!(" that goes on from run `{of}`"),
             None => " that goes on from no earlier one".into(),
         }
+    } else if record.left_out != planned.selection.left_out
+        || record.completed_earlier != planned.selection.completed_earlier
+    {
+        " with another choice of jobs".into()
     } else {
         return Ok(Recorded { record, before: true });
     };

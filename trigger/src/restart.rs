@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use rsqlflow_config::audit::{StageAudit, Status, WorkflowAudit};
 use rsqlflow_config::run::RunInput;
+use rsqlflow_config::workflow::ExecutionType;
 
+use crate::error::written;
 use crate::standing::Standing;
 use crate::start::Planned;
 use crate::{Trigger, TriggerError, record};
@@ -61,14 +63,15 @@ impl Trigger {
         }
         if !record.execution_status.is_final() {
             let ended = match self.standing(&record).await? {
-                Standing::Ended => true,
-                Standing::NotStarted => self.close_orphan(&record).await?,
-                Standing::GoingOn => false,
+                Standing::Ended(status) => Some(status),
+                Standing::NotStarted => self.close_orphan(&record).await?.then_some(Status::Failed),
+                Standing::GoingOn => None,
             };
-            if !ended {
+            let Some(status) = ended else {
                 return Err(TriggerError::NotEnded { id: of.into(), status: record.execution_status });
-            }
+            };
             record = self.audit.run(of).await?.ok_or_else(unknown)?;
+            record.execution_status = status;
         }
         let completed = self.completed(&record).await?;
         Ok(Earlier { record, completed })
@@ -80,6 +83,7 @@ impl Trigger {
         let run_id = &run.workflow_execution_id;
         let mut completed: BTreeSet<String> = run.completed_earlier.iter().cloned().collect();
         let mut open = Vec::new();
+        let mut unknown = BTreeSet::new();
         let known = self.audit.jobs(run_id).await?;
         for name in &run.rsql_jobs {
             let mut job = known.iter().find(|job| job.job_name == *name).cloned();
@@ -89,8 +93,13 @@ impl Trigger {
             match job.map(|job| job.execution_status) {
                 Some(Status::Completed) => drop(completed.insert(name.clone())),
                 Some(status) if !status.is_final() => open.push(name.clone()),
-                _ => {}
+                Some(_) => {}
+                None => drop(unknown.insert(name.as_str())),
             }
+        }
+        let stopped = matches!(run.execution_status, Status::Cancelled | Status::TimedOut);
+        if stopped && self.may_tell(run) {
+            open.extend(about_to_run(&run.stages, &run.rsql_jobs, &completed, &unknown));
         }
         if open.is_empty() {
             Ok(completed)
@@ -148,21 +157,14 @@ impl Trigger {
             .condition_expression(
                 "attribute_exists(workflow_id) AND (attribute_not_exists(restarted_by) OR restarted_by = :run)",
             )
-            .expression_attribute_values(":run", AttributeValue::S(run_id.clone()))
-            .send()
-            .await;
-        match update {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
-                let by = self.audit.run(of).await?.and_then(|record| record.restarted_by).unwrap_or_default();
-                let error = TriggerError::RestartedBefore { id: of.clone(), by };
-                self.close(new, Status::Skipped, Some(&error.to_string())).await?;
-                Err(error)
-            }
-            Err(error) => Err(TriggerError::aws("linking the runs", error)),
+            .expression_attribute_values(":run", AttributeValue::S(run_id.clone()));
+        if written("linking the runs", update.send().await)? {
+            return Ok(());
         }
+        let by = self.audit.run(of).await?.and_then(|record| record.restarted_by).unwrap_or_default();
+        let error = TriggerError::RestartedBefore { id: of.clone(), by };
+        self.close(new, Status::Skipped, Some(&error.to_string())).await?;
+        Err(error)
     }
 
     /// That no other run goes on from the earlier one, before anything is written.
@@ -181,5 +183,74 @@ impl Planned {
     /// That there is something to run.
     pub(crate) fn not_empty(self) -> Result<Self, TriggerError> {
         if self.input.stages.is_empty() { Err(TriggerError::NothingToRun) } else { Ok(self) }
+    }
+}
+
+/// The jobs of a run that was stopped a moment ago which a host may have been given without having said so yet: those
+/// without a record in the stage it had come to, or in the one after it where that had completed.
+fn about_to_run(
+    stages: &[StageAudit],
+    had: &[String],
+    completed: &BTreeSet<String>,
+    unknown: &BTreeSet<&str>,
+) -> Vec<String> {
+    let mut of_stages: Vec<(ExecutionType, Vec<&String>)> = Vec::new();
+    for stage in stages {
+        let jobs: Vec<_> = stage.jobs.iter().filter(|job| had.contains(job)).collect();
+        if !jobs.is_empty() {
+            of_stages.push((stage.execution_type, jobs));
+        }
+    }
+    let is_unknown = |job: &&String| unknown.contains(job.as_str());
+    let reached = of_stages.iter().rposition(|(_, jobs)| !jobs.iter().all(is_unknown));
+    let at = match reached {
+        Some(at) if of_stages[at].1.iter().all(|job| completed.contains(*job)) => at + 1,
+        Some(at) => at,
+        None => 0,
+    };
+    let Some((execution_type, jobs)) = of_stages.get(at) else { return vec![] };
+    let without = jobs.iter().copied().filter(is_unknown).cloned();
+    match execution_type {
+        ExecutionType::Parallel => without.collect(),
+        // One after the other, and none after one that did not complete.
+        ExecutionType::Sequential => {
+            let next = jobs.iter().find(|job| !completed.contains(**job));
+            next.filter(|job| is_unknown(job)).map(|job| (*job).clone()).into_iter().collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_may_have_been_given_is_waited_for() {
+        let names = |jobs: &str| jobs.chars().map(String::from).collect::<Vec<_>>();
+        let stage = |execution_type, jobs: &str| StageAudit {
+            stage_description: jobs.into(),
+            execution_type,
+            jobs: names(jobs),
+            skipped: false,
+        };
+        let stages = [
+            stage(ExecutionType::Sequential, "ab"),
+            stage(ExecutionType::Parallel, "cd"),
+            stage(ExecutionType::Parallel, "e"),
+        ];
+        let given = |completed: &str, unknown: &str| {
+            let completed = names(completed).into_iter().collect();
+            let unknown = names(unknown);
+            let unknown = unknown.iter().map(String::as_str).collect();
+            about_to_run(&stages, &names("abcde"), &completed, &unknown).concat()
+        };
+        assert_eq!(given("", "abcde"), "a");
+        assert_eq!(given("", "bcde"), "");
+        assert_eq!(given("a", "bcde"), "b");
+        assert_eq!(given("ab", "cde"), "cd");
+        assert_eq!(given("abc", "de"), "d");
+        assert_eq!(given("abc", "e"), "");
+        assert_eq!(given("cd", "e"), "e");
+        assert_eq!(given("abcde", ""), "");
     }
 }

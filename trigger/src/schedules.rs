@@ -15,8 +15,11 @@ use std::collections::BTreeMap;
 use aws_sdk_scheduler::Client;
 use aws_sdk_scheduler::operation::get_schedule::GetScheduleOutput;
 use aws_sdk_scheduler::primitives::DateTime as AwsTime;
-use aws_sdk_scheduler::types::{FlexibleTimeWindow, FlexibleTimeWindowMode, ScheduleState, Target};
-use chrono::{DateTime, Utc};
+use aws_sdk_scheduler::types::{
+    ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy,
+    ScheduleState, Target,
+};
+use chrono::{DateTime, TimeDelta, Utc};
 use rsqlflow_config::schedule::Schedule;
 use rsqlflow_config::time;
 use rsqlflow_config::workflow::{Workflow, flag_is_set};
@@ -26,6 +29,10 @@ use crate::TriggerError;
 
 /// Oldest start that Scheduler takes, in seconds; one that is older is left out, which says the same.
 const START_MAY_BE_OLD: i64 = 300;
+
+/// How often a delivery that failed is tried again, and for how many seconds: the most that Scheduler has, and its
+/// defaults. <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_RetryPolicy.html>
+const RETRIES: (i32, i32) = (185, 86_400);
 
 /// What the event of a schedule names as its source.
 pub const EVENT_SOURCE: &str = "rsqlflow.schedule";
@@ -39,6 +46,8 @@ pub struct ScheduleSettings {
     pub trigger_arn: String,
     /// ARN of the role that may call it.
     pub role_arn: String,
+    /// ARN of the queue for events that it could not be given.
+    pub dead_letter_arn: Option<String>,
 }
 
 /// The schedules of the workflows.
@@ -69,6 +78,12 @@ pub struct Definition {
     pub role_arn: String,
     /// The event.
     pub input: String,
+    /// ARN of the queue for events that could not be delivered.
+    pub dead_letter_arn: Option<String>,
+    /// How often a delivery is tried again, and for how many seconds.
+    pub retries: (i32, i32),
+    /// Whether it deletes itself when it has fired for the last time.
+    pub deletes_itself: bool,
 }
 
 /// A schedule that is there.
@@ -83,7 +98,7 @@ pub struct KeptSchedule {
 /// One way in which a schedule is not what the item says.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
-    /// The item's attribute, or `target`, `role`, `input`.
+    /// The item's attribute, or `target`, `role`, `input`, `dead_letter_queue`, `retry_policy`, `after_completion`.
     pub field: &'static str,
     /// What the item says.
     pub item: String,
@@ -191,6 +206,9 @@ impl Schedules {
             target_arn: self.settings.trigger_arn.clone(),
             role_arn: self.settings.role_arn.clone(),
             input: input.to_string(),
+            dead_letter_arn: self.settings.dead_letter_arn.clone(),
+            retries: RETRIES,
+            deletes_itself: false,
         })
     }
 
@@ -205,7 +223,7 @@ impl Schedules {
         match (wanted, kept) {
             (None, None) => Drift::None,
             (None, Some(_)) => Drift::Unwanted,
-            (Some(_), None) if workflow.is_some_and(|workflow| is_over(workflow, now)) => Drift::None,
+            (Some(_), None) if workflow.is_some_and(|workflow| is_over(workflow, None, now)) => Drift::None,
             (Some(_), None) => Drift::Missing,
             (Some(wanted), Some(kept)) => match differences(&wanted, &kept.definition, now) {
                 none if none.is_empty() => Drift::None,
@@ -225,7 +243,7 @@ impl Schedules {
     ) -> Result<Reconciled, TriggerError> {
         let id = &workflow.workflow_id;
         let before = self.get(id).await?;
-        let wanted = self.wanted(workflow).filter(|_| !is_over(workflow, now));
+        let wanted = self.wanted(workflow).filter(|_| !is_over(workflow, before.as_ref(), now));
         match (wanted, before) {
             (None, None) => Ok(Reconciled::None),
             (None, Some(_)) => self.delete(id).await.map(|_| Reconciled::Deleted),
@@ -300,14 +318,20 @@ impl Schedules {
     }
 }
 
-/// Whether a workflow's schedule will never fire again.
-pub fn is_over(workflow: &Workflow, now: DateTime<Utc>) -> bool {
-    Schedule::of(workflow, now).is_some_and(|schedule| schedule.next_after(now).is_none())
+/// Whether a workflow's schedule will never fire again: the one that is kept, or one that is made now.
+pub fn is_over(workflow: &Workflow, kept: Option<&KeptSchedule>, now: DateTime<Utc>) -> bool {
+    let made = kept.map_or(now, |kept| kept.made);
+    // A rate that is made now fires now.
+    let before = now - TimeDelta::seconds(1);
+    Schedule::of(workflow, made).is_some_and(|schedule| schedule.next_after(before).is_none())
 }
 
 fn kept(got: GetScheduleOutput) -> KeptSchedule {
     let window = got.flexible_time_window.filter(|window| window.mode == FlexibleTimeWindowMode::Flexible);
     let target = got.target;
+    let retries = target.as_ref().and_then(|target| target.retry_policy.as_ref());
+    let (most, seconds) = retries
+        .map_or((None, None), |policy| (policy.maximum_retry_attempts, policy.maximum_event_age_in_seconds));
     let text = |text: Option<&str>| text.unwrap_or_default().to_string();
     KeptSchedule {
         definition: Definition {
@@ -322,6 +346,11 @@ fn kept(got: GetScheduleOutput) -> KeptSchedule {
             target_arn: text(target.as_ref().map(|target| target.arn.as_str())),
             role_arn: text(target.as_ref().map(|target| target.role_arn.as_str())),
             input: text(target.as_ref().and_then(|target| target.input.as_deref())),
+            dead_letter_arn: target
+                .and_then(|target| target.dead_letter_config)
+                .and_then(|config| config.arn),
+            retries: (most.unwrap_or(RETRIES.0), seconds.unwrap_or(RETRIES.1)),
+            deletes_itself: got.action_after_completion == Some(ActionAfterCompletion::Delete),
         },
         made: got.creation_date.and_then(our_time).unwrap_or(DateTime::UNIX_EPOCH),
     }
@@ -331,8 +360,16 @@ fn shapes(wanted: &Definition) -> Result<(FlexibleTimeWindow, Target), TriggerEr
     let minutes = wanted.flexible_minutes.and_then(|minutes| i32::try_from(minutes).ok());
     let mode = minutes.map_or(FlexibleTimeWindowMode::Off, |_| FlexibleTimeWindowMode::Flexible);
     let window = FlexibleTimeWindow::builder().mode(mode).set_maximum_window_in_minutes(minutes).build();
-    let target =
-        Target::builder().arn(&wanted.target_arn).role_arn(&wanted.role_arn).input(&wanted.input).build();
+    let (most, seconds) = wanted.retries;
+    let retries = RetryPolicy::builder().maximum_retry_attempts(most).maximum_event_age_in_seconds(seconds);
+    let queue = wanted.dead_letter_arn.as_ref().map(|arn| DeadLetterConfig::builder().arn(arn).build());
+    let target = Target::builder()
+        .arn(&wanted.target_arn)
+        .role_arn(&wanted.role_arn)
+        .input(&wanted.input)
+        .retry_policy(retries.build())
+        .set_dead_letter_config(queue)
+        .build();
     let invalid = |error: aws_sdk_scheduler::error::BuildError| TriggerError::Record {
         table: "schedule".into(),
         message: error.to_string(),
@@ -353,6 +390,9 @@ fn differences(item: &Definition, kept: &Definition, now: DateTime<Utc>) -> Vec<
     let date = |date: Option<DateTime<Utc>>| date.map_or_else(|| "none".to_string(), time::format);
     let minutes = |minutes: Option<u32>| minutes.map_or_else(|| "none".into(), |minutes| minutes.to_string());
     let flag = |enabled: bool| if enabled { "y" } else { "n" }.to_string();
+    let queue = |arn: &Option<String>| arn.clone().unwrap_or_else(|| "none".into());
+    let retries = |(most, seconds): (i32, i32)| format!("{most} times within {seconds} s");
+    let after = |deletes: bool| if deletes { "delete" } else { "none" }.to_string();
     // A start that has passed says nothing any more, and may have been left out.
     let start = if kept.start.is_none() { item.start.filter(|start| *start > now) } else { item.start };
     let seconds =
@@ -367,6 +407,9 @@ fn differences(item: &Definition, kept: &Definition, now: DateTime<Utc>) -> Vec<
         ("target", item.target_arn.clone(), kept.target_arn.clone()),
         ("role", item.role_arn.clone(), kept.role_arn.clone()),
         ("input", item.input.clone(), kept.input.clone()),
+        ("dead_letter_queue", queue(&item.dead_letter_arn), queue(&kept.dead_letter_arn)),
+        ("retry_policy", retries(item.retries), retries(kept.retries)),
+        ("after_completion", after(item.deletes_itself), after(kept.deletes_itself)),
     ]
     .into_iter()
     .filter(|(_, item, schedule)| item != schedule)
@@ -392,6 +435,7 @@ mod tests {
             group: "rsqlflow".into(),
             trigger_arn: "arn:aws:lambda:us-east-1:000000000000:function:rsqlflow-trigger".into(),
             role_arn: "arn:aws:iam::000000000000:role/rsqlflow-scheduler".into(),
+            dead_letter_arn: Some("arn:aws:sqs:us-east-1:000000000000:rsqlflow-dead-letters".into()),
         };
         Schedules::new(Client::from_conf(config), settings)
     }
@@ -439,17 +483,45 @@ mod tests {
             definition.enabled = false;
             definition.flexible_minutes = None;
             definition.target_arn = "arn:aws:lambda:us-east-1:000000000000:function:other".into();
+            definition.dead_letter_arn = None;
+            definition.retries = (0, 60);
+            definition.deletes_itself = true;
         });
         let Drift::Differs(found) = drift(&other, now) else { panic!("no drift") };
         let fields: Vec<&str> = found.iter().map(|difference| difference.field).collect();
-        assert_eq!(fields, ["schedule_timezone", "schedule_flexible_minutes", "execution_flag", "target"]);
+        assert_eq!(
+            fields,
+            [
+                "schedule_timezone",
+                "schedule_flexible_minutes",
+                "execution_flag",
+                "target",
+                "dead_letter_queue",
+                "retry_policy",
+                "after_completion"
+            ]
+        );
         assert_eq!(schedules.drift(Some(&item), None, now), Drift::Missing);
         assert_eq!(schedules.drift(None, Some(&other), now), Drift::Unwanted);
         assert_eq!(schedules.drift(Some(&workflow("")), Some(&other), now), Drift::Unwanted);
         // One that has fired for the last time needs none.
         let once = workflow("schedule: at(2026-11-21T11:00:00)");
         assert_eq!(schedules.drift(Some(&once), None, now), Drift::None);
-        assert!(is_over(&once, now) && !is_over(&item, now));
+        assert!(is_over(&once, None, now) && !is_over(&item, None, now));
+    }
+
+    #[test]
+    fn a_rate_is_over_when_its_last_firing_is() {
+        let now = at("2026-11-21T12:00:00Z");
+        let item = workflow("schedule: rate(1 day)\nschedule_end: 2026-11-21T18:00:00Z");
+        let made = |made: &str| {
+            let definition = schedules().wanted(&item).unwrap();
+            KeptSchedule { definition, made: at(made) }
+        };
+        // One that is made now fires at once.
+        assert!(!is_over(&item, None, now));
+        assert!(!is_over(&item, Some(&made("2026-11-10T13:00:00Z")), now));
+        assert!(is_over(&item, Some(&made("2026-11-10T11:00:00Z")), now));
     }
 
     #[test]

@@ -4,22 +4,26 @@
 //! it is open, the execution decides: an end that was never recorded is recorded here, by whoever comes by.
 
 use aws_sdk_sfn::types::ExecutionStatus;
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use rsqlflow_config::audit::{Status, WorkflowAudit};
 use rsqlflow_config::time;
 
 use crate::ended::End;
 use crate::{Trigger, TriggerError};
 
-/// Seconds after which nobody is still about to start a run that was recorded: longer than any trigger lives.
+/// How long somebody may still be about to start a run that was recorded: no trigger lives longer.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-const TRIGGER_LIVES_SECONDS: i64 = 900;
+const TRIGGER_LIVES: TimeDelta = TimeDelta::minutes(15);
+
+/// How long a schedule's event may still be delivered again, and then starts its run.
+/// <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_RetryPolicy.html>
+const EVENT_LIVES: TimeDelta = TimeDelta::hours(24);
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It has ended.
-    Ended,
+    /// It has ended, in this way.
+    Ended(Status),
     /// Its execution is under way.
     GoingOn,
     /// It is recorded, and has no execution.
@@ -30,10 +34,19 @@ impl Trigger {
     /// How a run stands. The record of one whose execution has ended is closed by this.
     pub(crate) async fn standing(&self, record: &WorkflowAudit) -> Result<Standing, TriggerError> {
         if record.execution_status.is_final() {
-            return Ok(Standing::Ended);
+            return Ok(Standing::Ended(record.execution_status));
         }
         let Some(execution) = self.execution(&record.workflow_execution_id).await? else {
-            return Ok(Standing::NotStarted);
+            return match record.execution_status {
+                // Its own execution has written this. What the service shows may lag by a moment.
+                Status::Running if age(record) < TRIGGER_LIVES => Ok(Standing::GoingOn),
+                Status::Running => {
+                    let message = "its execution is gone from Step Functions, and how it ended is not known";
+                    self.close(record, Status::Failed, Some(message)).await?;
+                    Ok(Standing::Ended(Status::Failed))
+                }
+                _ => Ok(Standing::NotStarted),
+            };
         };
         match execution.status {
             ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Ok(Standing::GoingOn),
@@ -44,20 +57,24 @@ impl Trigger {
                     cause: execution.cause,
                     input: execution.input,
                 };
-                self.settle(record, &end).await?;
-                Ok(Standing::Ended)
+                Ok(Standing::Ended(self.settle(record, &end).await?.status))
             }
         }
     }
 
     /// Closes the record of a run that was to be started and was not, once nobody can be about to; whether it is closed.
     pub(crate) async fn close_orphan(&self, record: &WorkflowAudit) -> Result<bool, TriggerError> {
-        let recorded = time::parse(&record.execution_start_ts).map_or(0, |time| time.timestamp());
-        if Utc::now().timestamp() - recorded < TRIGGER_LIVES_SECONDS {
+        let wait = if record.scheduled_time.is_some() { EVENT_LIVES } else { TRIGGER_LIVES };
+        if age(record) < wait {
             return Ok(false);
         }
         let message =
             "it was recorded and never started: whoever was to start it ended before; run the workflow again";
         self.close_unadmitted(record, Status::Failed, message).await
     }
+}
+
+/// How long ago a run was recorded.
+fn age(record: &WorkflowAudit) -> TimeDelta {
+    Utc::now() - time::parse(&record.execution_start_ts).unwrap_or(DateTime::UNIX_EPOCH)
 }

@@ -8,14 +8,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rsqlflow_config::audit::StageAudit;
+use rsqlflow_config::job::SENT_MAX;
 use rsqlflow_config::run::{RunInput, generate_run_id};
-use rsqlflow_config::settings::{Settings, StateMachines};
+use rsqlflow_config::settings::{Backend, LOCAL_HOST, Settings, StateMachines};
 use rsqlflow_config::workflow::{Workflow, flag_is_set};
 use rsqlflow_config::{names, validate};
 
 use crate::choice::{Choice, Selection};
+use crate::plan::{self, plan};
 use crate::restart::{Earlier, Restart};
-use crate::{Audit, Items, TriggerError, plan, record};
+use crate::{Audit, Items, TriggerError, record};
 
 /// Seconds after the end of a run's execution by which a host that lives has told what became of its jobs: what is
 /// left after the beat that tells it and the grace of the scripts.
@@ -61,7 +63,11 @@ impl TriggerSettings {
             master_arn: machines.master,
             sequential_arn: machines.sequential,
             parallel_arn: machines.parallel,
-            host: settings.host.clone(),
+            host: match settings.backend {
+                // No managed instance is called that.
+                Backend::Aws if settings.host == LOCAL_HOST => String::new(),
+                _ => settings.host.clone(),
+            },
             secret_id: settings.secret_id.clone(),
             heartbeat_seconds: settings.heartbeat_seconds,
             audit_days: settings.audit_days,
@@ -109,7 +115,7 @@ pub struct Trigger {
     pub(crate) sfn: aws_sdk_sfn::Client,
     pub(crate) sns: Option<aws_sdk_sns::Client>,
     pub(crate) settings: TriggerSettings,
-    items: Items,
+    pub(crate) items: Items,
     pub(crate) audit: Audit,
 }
 
@@ -135,8 +141,9 @@ impl Trigger {
     /// Starts a run. The same id for the same workflow and parameters again is the same run.
     ///
     /// # Errors
-    /// Any [`TriggerError`]. Nothing is written unless it is [`TriggerError::Aws`] from the start itself, which leaves
-    /// a `triggered` record that the same call again goes on from.
+    /// Any [`TriggerError`]. Most are found before anything is written. After one from the start itself the same call
+    /// again goes on from the `triggered` record, unless the service refused for good: then that is closed and says so,
+    /// as that of a restart for which another was quicker.
     pub async fn start(&self, mut request: StartRequest) -> Result<Started, TriggerError> {
         for name in request.parameters.keys() {
             if let Some(problem) = names::parameter_name_problem(name) {
@@ -168,10 +175,10 @@ impl Trigger {
             }
             _ => {
                 let workflow = self.workflow(&request.workflow_id).await?;
-                self.unselected(&workflow, &run_id, &request.parameters)
+                self.unselected(&workflow, &run_id, &request.parameters)?
             }
         };
-        let planned = if earlier.is_none() && request.choice.is_all() {
+        let planned = if earlier.is_none() && request.choice == Choice::All {
             Planned::new(input, stages, Selection::default())?
         } else {
             let none = BTreeSet::new();
@@ -193,7 +200,7 @@ impl Trigger {
         run_id: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Planned, TriggerError> {
-        let (input, stages) = self.unselected(workflow, run_id, parameters);
+        let (input, stages) = self.unselected(workflow, run_id, parameters)?;
         Planned::new(input, stages, Selection::default())
     }
 
@@ -202,8 +209,12 @@ impl Trigger {
         workflow: &Workflow,
         run_id: &str,
         parameters: &BTreeMap<String, String>,
-    ) -> (RunInput, Vec<StageAudit>) {
-        (plan(workflow, run_id, parameters, &self.settings), record::stages(workflow))
+    ) -> Result<(RunInput, Vec<StageAudit>), TriggerError> {
+        let input = plan(workflow, run_id, parameters, &self.settings);
+        if input.run.host.as_ref().is_some_and(String::is_empty) {
+            return Err(TriggerError::NoHost(workflow.workflow_id.clone()));
+        }
+        Ok((input, record::stages(workflow)))
     }
 
     /// An item that may be run.
@@ -239,6 +250,12 @@ impl Planned {
             .map_err(|error| TriggerError::Record { table: "input".into(), message: error.to_string() })?;
         if text.len() > names::PAYLOAD_MAX {
             return Err(TriggerError::TooLarge { size: text.len() });
+        }
+        for job in input.stages.iter().flat_map(|stage| &stage.jobs) {
+            let size = plan::request_size(&input.run, job);
+            if size > SENT_MAX {
+                return Err(TriggerError::JobTooLarge { job: job.job_name.clone(), size });
+            }
         }
         Ok(Self { input, text, stages, selection })
     }

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
 
+use crate::error::written;
 use crate::{Trigger, TriggerError};
 
 /// Most runs that wait: a schedule that is quicker than its runs must not fill the item.
@@ -101,15 +102,7 @@ impl Trigger {
                 .expression_attribute_names("#version", "version")
                 .expression_attribute_values(":seen", AttributeValue::N(seen.version.to_string()))
         };
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(TriggerError::aws("saying whose turn it is", error)),
-        }
+        written("saying whose turn it is", put.send().await)
     }
 
     fn unreadable(&self, error: &serde_dynamo::Error) -> TriggerError {

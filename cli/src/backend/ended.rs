@@ -5,11 +5,12 @@
 
 use aws_sdk_sfn::Client;
 use rsqlflow_local::stepfunctions::StatusChange;
-use rsqlflow_trigger::Trigger;
 use rsqlflow_trigger::events::{self, Context};
+use rsqlflow_trigger::{SWEEP_EVERY, Trigger};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// Hands every end of an execution of the state machine `master` to the trigger. Ends with the engine; what is being
 /// handled then is made up for by the next process.
@@ -19,12 +20,18 @@ pub(super) async fn handle_ends(
     sfn: Client,
     master: String,
 ) {
-    // A stopped run is looked after for as long as its scripts take, so none may wait for another.
+    // A run that has ended is looked after for as long as its hosts take to tell, so none may wait for another.
     let mut handling = JoinSet::new();
-    sweep(&trigger).await;
+    let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let change = tokio::select! {
             change = changes.recv() => change,
+            // The first is at once.
+            _ = sweeps.tick() => {
+                handling.spawn(sweep(trigger.clone()));
+                continue;
+            }
             Some(_) = handling.join_next() => continue,
         };
         match change {
@@ -34,14 +41,14 @@ pub(super) async fn handle_ends(
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "ends of executions were missed; looking at all that is open");
-                sweep(&trigger).await;
+                handling.spawn(sweep(trigger.clone()));
             }
             Err(RecvError::Closed) => return,
         }
     }
 }
 
-async fn sweep(trigger: &Trigger) {
+async fn sweep(trigger: Trigger) {
     if let Err(error) = trigger.sweep().await {
         tracing::warn!(%error, "runs that ended unseen stay open");
     }

@@ -10,8 +10,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
+use rsqlflow_config::audit::OPEN_WORKFLOW;
 use rsqlflow_config::settings::{Settings, StateMachines, Tables};
-use rsqlflow_trigger::{JOBS_BY_RUN, RUNS_BY_WORKFLOW};
+use rsqlflow_trigger::{JOBS_BY_RUN, OPEN_RUNS, RUNS_BY_WORKFLOW};
 
 use super::Clients;
 use crate::error::CliError;
@@ -56,30 +57,60 @@ pub(super) async fn make_schedule_group(clients: &Clients, name: &str) -> Result
     made.map(|_| ()).map_err(CliError::aws("creating the schedule group"))
 }
 
-/// A table: its keys, and an index where it has one.
+/// An index: its name, its keys and what it holds of an item.
+struct Index {
+    name: &'static str,
+    hash: &'static str,
+    range: Option<&'static str>,
+    projection: ProjectionType,
+}
+
+const JOB_INDEXES: [Index; 1] = [Index {
+    name: JOBS_BY_RUN,
+    hash: "workflow_execution_id",
+    range: None,
+    projection: ProjectionType::All,
+}];
+
+const RUN_INDEXES: [Index; 2] = [
+    Index {
+        name: RUNS_BY_WORKFLOW,
+        hash: "workflow_id",
+        range: Some("execution_start_ts"),
+        projection: ProjectionType::All,
+    },
+    Index {
+        name: OPEN_RUNS,
+        hash: OPEN_WORKFLOW,
+        range: Some("execution_start_ts"),
+        projection: ProjectionType::KeysOnly,
+    },
+];
+
+/// A table: its keys, and its indexes.
 struct Table<'a> {
     name: &'a str,
     hash: &'static str,
     range: Option<&'static str>,
-    index: Option<(&'static str, &'static str, Option<&'static str>)>,
+    indexes: &'static [Index],
 }
 
 fn tables(names: &Tables) -> [Table<'_>; 4] {
     [
-        Table { name: &names.config, hash: "workflow_id", range: None, index: None },
+        Table { name: &names.config, hash: "workflow_id", range: None, indexes: &[] },
         Table {
             name: &names.job_audit,
             hash: "job_name",
             range: Some("workflow_execution_id"),
-            index: Some((JOBS_BY_RUN, "workflow_execution_id", None)),
+            indexes: &JOB_INDEXES,
         },
         Table {
             name: &names.workflow_audit,
             hash: "workflow_execution_id",
             range: Some("workflow_id"),
-            index: Some((RUNS_BY_WORKFLOW, "workflow_id", Some("execution_start_ts"))),
+            indexes: &RUN_INDEXES,
         },
-        Table { name: &names.hosts, hash: "instance_id", range: None, index: None },
+        Table { name: &names.hosts, hash: "instance_id", range: None, indexes: &[] },
     ]
 }
 
@@ -98,9 +129,9 @@ async fn make_table(clients: &Clients, table: &Table<'_>) -> Result<(), CliError
         what: "describing a table",
         source: error.into(),
     };
-    let (index_hash, index_range) = table.index.map_or((None, None), |(_, hash, range)| (Some(hash), range));
+    let of_indexes = table.indexes.iter().flat_map(|index| [Some(index.hash), index.range]);
     let attributes: BTreeSet<&str> =
-        [Some(table.hash), table.range, index_hash, index_range].into_iter().flatten().collect();
+        [Some(table.hash), table.range].into_iter().chain(of_indexes).flatten().collect();
     let mut request = clients
         .dynamodb
         .create_table()
@@ -115,11 +146,11 @@ async fn make_table(clients: &Clients, table: &Table<'_>) -> Result<(), CliError
             .map_err(invalid)?;
         request = request.attribute_definitions(attribute);
     }
-    if let Some((name, hash, range)) = table.index {
+    for index in table.indexes {
         let index = GlobalSecondaryIndex::builder()
-            .index_name(name)
-            .set_key_schema(Some(keys(hash, range).map_err(invalid)?))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .index_name(index.name)
+            .set_key_schema(Some(keys(index.hash, index.range).map_err(invalid)?))
+            .projection(Projection::builder().projection_type(index.projection.clone()).build())
             .build()
             .map_err(invalid)?;
         request = request.global_secondary_indexes(index);
@@ -215,10 +246,12 @@ mod tests {
             };
             let there = &resources.values().find(named).unwrap()["Properties"];
             assert_eq!(there["KeySchema"], schema(table.hash, table.range), "{}", table.name);
-            let indexes = table.index.map(|(name, hash, range)| {
-                let projection = json!({ "ProjectionType": "ALL" });
-                json!([{ "IndexName": name, "KeySchema": schema(hash, range), "Projection": projection }])
+            let indexes = table.indexes.iter().map(|index| {
+                json!({ "IndexName": index.name, "KeySchema": schema(index.hash, index.range),
+                    "Projection": { "ProjectionType": index.projection.as_str() } })
             });
+            let indexes: Vec<Value> = indexes.collect();
+            let indexes = (!indexes.is_empty()).then(|| Value::Array(indexes));
             assert_eq!(there.get("GlobalSecondaryIndexes"), indexes.as_ref(), "{}", table.name);
         }
         for (name, _) in MACHINES {

@@ -35,7 +35,11 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
         parameters: args.params.into_iter().collect::<BTreeMap<_, _>>(),
         started_by: context.person(),
         restart: args.restart_from.map(|of| Restart { of, as_it_was: args.as_it_was }),
-        choice: Choice { from_stage: args.from_stage, only: args.only },
+        choice: match args.from_stage {
+            Some(stage) => Choice::FromStage(stage),
+            None if args.only.is_empty() => Choice::All,
+            None => Choice::Only(args.only),
+        },
         ..StartRequest::default()
     };
     let started = backend.trigger().start(request).await?;

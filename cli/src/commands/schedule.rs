@@ -100,7 +100,7 @@ fn row(
             schedule.times_after(now).take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
         })
         .unwrap_or_default();
-    let over = workflow.is_some_and(|workflow| rsqlflow_trigger::is_over(workflow, now));
+    let over = workflow.is_some_and(|workflow| rsqlflow_trigger::is_over(workflow, kept, now));
     Some(Row {
         workflow_id: id.to_string(),
         expression: told.expression.clone(),

@@ -78,38 +78,41 @@ async fn make_state_machines(client: &aws_sdk_sfn::Client) -> StateMachines {
     }
 }
 
-type Index = (&'static str, &'static str, Option<&'static str>);
+type Index = (&'static str, &'static str, Option<&'static str>, ProjectionType);
 
 async fn make_tables(client: &aws_sdk_dynamodb::Client) {
-    let tables: [(&str, &str, Option<&str>, Option<Index>); 4] = [
-        ("rsqlflow-config", "workflow_id", None, None),
-        ("rsqlflow-hosts", "instance_id", None, None),
+    let tables: [(&str, &str, Option<&str>, &[Index]); 4] = [
+        ("rsqlflow-config", "workflow_id", None, &[]),
+        ("rsqlflow-hosts", "instance_id", None, &[]),
         (
             "rsqlflow-job-audit",
             "job_name",
             Some("workflow_execution_id"),
-            Some(("by-run", "workflow_execution_id", None)),
+            &[("by-run", "workflow_execution_id", None, ProjectionType::All)],
         ),
         (
             "rsqlflow-workflow-audit",
             "workflow_execution_id",
             Some("workflow_id"),
-            Some(("by-workflow", "workflow_id", Some("execution_start_ts"))),
+            &[
+                ("by-workflow", "workflow_id", Some("execution_start_ts"), ProjectionType::All),
+                ("open-runs", "open_workflow", Some("execution_start_ts"), ProjectionType::KeysOnly),
+            ],
         ),
     ];
-    for (name, hash, range, index) in tables {
+    for (name, hash, range, indexes) in tables {
         let mut attributes = vec![Some(hash), range];
         let mut create = client
             .create_table()
             .table_name(name)
             .billing_mode(BillingMode::PayPerRequest)
             .set_key_schema(Some(keys(hash, range)));
-        if let Some((index, hash, range)) = index {
-            attributes.extend([Some(hash), range]);
+        for (index, hash, range, projection) in indexes {
+            attributes.extend([Some(*hash), *range]);
             let index = GlobalSecondaryIndex::builder()
-                .index_name(index)
-                .set_key_schema(Some(keys(hash, range)))
-                .projection(Projection::builder().projection_type(ProjectionType::All).build());
+                .index_name(*index)
+                .set_key_schema(Some(keys(hash, *range)))
+                .projection(Projection::builder().projection_type(projection.clone()).build());
             create = create.global_secondary_indexes(index.build().unwrap());
         }
         let mut attributes: Vec<&str> = attributes.into_iter().flatten().collect();

@@ -15,6 +15,9 @@ use super::EventError;
 /// The `source` of schedules' events.
 const SCHEDULE: &str = "rsqlflow.schedule";
 
+/// The `source` of the rule's event that calls for a look at everything that is open.
+const SWEEP: &str = "rsqlflow.sweep";
+
 /// The `source` of Step Functions' events, and the one kind of them that is taken.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>
 const STATES: (&str, &str) = ("aws.states", "Step Functions Execution Status Change");
@@ -28,6 +31,8 @@ pub enum Event {
     Plain(Plain),
     /// An execution has changed its status.
     Ended(Ended),
+    /// Everything that is open is to be looked at.
+    Sweep,
 }
 
 /// A schedule is due. EventBridge Scheduler fills in the times from `<aws.scheduler.scheduled-time>`.
@@ -94,6 +99,7 @@ impl Event {
         }
         match event.get("source").map(Value::as_str) {
             Some(Some(SCHEDULE)) => read(event).map(Self::Scheduled),
+            Some(Some(SWEEP)) => Ok(Self::Sweep),
             Some(Some(source)) if source == STATES.0 => match event["detail-type"].as_str() {
                 Some(kind) if kind == STATES.1 => read(event["detail"].take()).map(Self::Ended),
                 kind => Err(EventError::invalid(&format!(

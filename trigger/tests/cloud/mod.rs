@@ -70,22 +70,26 @@ impl Cloud {
         .unwrap();
         local.register(step_functions.clone());
         let cloud = Self { local, _step_functions: step_functions, _dir: dir };
-        for (name, hash, range, index) in [
-            ("config", "workflow_id", None, None),
+        let tables: [(&str, &str, Option<&str>, &[Index]); 3] = [
+            ("config", "workflow_id", None, &[]),
             (
                 "job-audit",
                 "job_name",
                 Some("workflow_execution_id"),
-                Some(("by-run", "workflow_execution_id", None)),
+                &[("by-run", "workflow_execution_id", None)],
             ),
             (
                 "workflow-audit",
                 "workflow_execution_id",
                 Some("workflow_id"),
-                Some(("by-workflow", "workflow_id", Some("execution_start_ts"))),
+                &[
+                    ("by-workflow", "workflow_id", Some("execution_start_ts")),
+                    ("open-runs", "open_workflow", Some("execution_start_ts")),
+                ],
             ),
-        ] {
-            cloud.dynamodb("CreateTable", table(name, hash, range, index)).await;
+        ];
+        for (name, hash, range, indexes) in tables {
+            cloud.dynamodb("CreateTable", table(name, hash, range, indexes)).await;
             cloud.dynamodb("DescribeTable", json!({ "TableName": name })).await;
         }
         let machine = json!({ "name": "rsqlflow-master", "definition": held().to_string(),
@@ -310,18 +314,17 @@ fn held() -> Value {
     machine
 }
 
-fn table(name: &str, hash: &str, range: Option<&str>, index: Option<(&str, &str, Option<&str>)>) -> Value {
+type Index = (&'static str, &'static str, Option<&'static str>);
+
+fn table(name: &str, hash: &str, range: Option<&str>, indexes: &[Index]) -> Value {
     let keys = |hash: &str, range: Option<&str>| {
         let mut keys = vec![json!({ "AttributeName": hash, "KeyType": "HASH" })];
         keys.extend(range.map(|range| json!({ "AttributeName": range, "KeyType": "RANGE" })));
         keys
     };
-    let mut names = vec![hash];
-    names.extend(range);
-    if let Some((_, hash, range)) = index {
-        names.push(hash);
-        names.extend(range);
-    }
+    let mut names = vec![Some(hash), range];
+    names.extend(indexes.iter().flat_map(|(_, hash, range)| [Some(*hash), *range]));
+    let mut names: Vec<&str> = names.into_iter().flatten().collect();
     names.sort_unstable();
     names.dedup();
     let mut table = json!({
@@ -329,9 +332,13 @@ fn table(name: &str, hash: &str, range: Option<&str>, index: Option<(&str, &str,
         "AttributeDefinitions": names.iter()
             .map(|name| json!({ "AttributeName": name, "AttributeType": "S" })).collect::<Vec<_>>(),
     });
-    if let Some((name, hash, range)) = index {
-        table["GlobalSecondaryIndexes"] = json!([{ "IndexName": name, "KeySchema": keys(hash, range),
-            "Projection": { "ProjectionType": "ALL" } }]);
+    if !indexes.is_empty() {
+        table["GlobalSecondaryIndexes"] = indexes
+            .iter()
+            .map(|(name, hash, range)| {
+                json!({ "IndexName": name, "KeySchema": keys(hash, *range), "Projection": { "ProjectionType": "ALL" } })
+            })
+            .collect();
     }
     table
 }

@@ -1,9 +1,13 @@
 //! What follows from the end of an execution.
 
+use chrono::{TimeDelta, Utc};
 use rsqlflow_config::audit::Status;
+use rsqlflow_trigger::StartRequest;
+use rsqlflow_trigger::events::{self, Context};
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, due, ended, run_at};
+use crate::orders::Refusing;
 
 fn with(mut event: Value, error: &str, cause: &str) -> Value {
     event["detail"]["error"] = json!(error);
@@ -106,8 +110,159 @@ async fn a_sweep_makes_up_for_events_that_never_came() {
     for hour in 1..=2 {
         cloud.handle(due("w", hour)).await.unwrap();
     }
+    cloud.job("a.sh", &run_at("w", 1), "running").await;
     cloud.stop(&run_at("w", 1)).await;
-    cloud.trigger().sweep().await.unwrap();
+    let answer = cloud.handle(json!({ "source": "rsqlflow.sweep" })).await.unwrap();
+    assert_eq!(answer, json!({ "started": [run_at("w", 2)] }));
     assert_eq!(cloud.run(&run_at("w", 1)).await.execution_status, Status::Cancelled);
+    assert_eq!(cloud.audit().jobs(&run_at("w", 1)).await.unwrap()[0].execution_status, Status::Cancelled);
     assert_eq!(cloud.running().await, [run_at("w", 2)]);
+}
+
+#[tokio::test]
+async fn a_sweep_closes_what_was_never_started_and_lets_go_what_waited_for_it() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "queue").await;
+    let refusing = Refusing::client(cloud.local.connector(), "StartExecution", 503, "ServiceUnavailable");
+    let request = StartRequest {
+        workflow_id: "w".into(),
+        workflow_execution_id: Some("by-hand".into()),
+        ..StartRequest::default()
+    };
+    cloud.trigger_on(refusing).start(request).await.unwrap_err();
+    assert_eq!(cloud.run("by-hand").await.execution_status, Status::Triggered);
+    assert_eq!(cloud.handle(due("w", 1)).await.unwrap()["waiting_for"], "by-hand");
+    assert!(cloud.trigger().sweep().await.unwrap().is_empty(), "it may be about to start");
+    cloud.record_is_from("by-hand", "2026-11-20T00:00:00.000Z").await;
+    assert_eq!(cloud.trigger().sweep().await.unwrap(), [run_at("w", 1)]);
+    assert_eq!(cloud.run("by-hand").await.execution_status, Status::Failed);
+    assert!(cloud.trigger().sweep().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_schedules_run_waits_a_day_for_its_event_to_come_again() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "allow").await;
+    let refusing = Refusing::client(cloud.local.connector(), "StartExecution", 400, "AccessDeniedException");
+    let trigger = cloud.trigger_on(refusing);
+    events::handle(&trigger, due("w", 1), &Context::default()).await.unwrap_err();
+    let ago = |hours| rsqlflow_config::time::format(Utc::now() - TimeDelta::hours(hours));
+    cloud.record_is_from(&run_at("w", 1), &ago(23)).await;
+    cloud.trigger().sweep().await.unwrap();
+    cloud.handle(due("w", 1)).await.unwrap();
+    assert_eq!(cloud.running().await, [run_at("w", 1)]);
+    events::handle(&trigger, due("w", 2), &Context::default()).await.unwrap_err();
+    cloud.record_is_from(&run_at("w", 2), &ago(25)).await;
+    cloud.trigger().sweep().await.unwrap();
+    assert_eq!(cloud.run(&run_at("w", 2)).await.execution_status, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_run_whose_execution_is_gone_is_in_nobodys_way() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "skip").await;
+    let record = json!({ "TableName": "workflow-audit", "Item": {
+        "workflow_execution_id": { "S": "gone" }, "workflow_id": { "S": "w" }, "open_workflow": { "S": "w" },
+        "execution_status": { "S": "running" }, "execution_start_ts": { "S": rsqlflow_config::time::now() },
+        "started_by": { "S": "cli:maria" } } });
+    cloud.dynamodb("PutItem", record).await;
+    assert_eq!(cloud.handle(due("w", 1)).await.unwrap()["execution_status"], "skipped");
+    cloud.record_is_from("gone", "2026-11-20T00:00:00.000Z").await;
+    cloud.handle(due("w", 2)).await.unwrap();
+    assert_eq!(cloud.running().await, [run_at("w", 2)]);
+    let gone = cloud.run("gone").await;
+    assert_eq!(gone.execution_status, Status::Failed);
+    assert!(gone.error_message.unwrap().contains("gone from Step Functions"));
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_recorded_the_end_of_is_closed_however_its_run_ended() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "allow").await;
+    for (hour, end, error, status) in [
+        (1, "SUCCEEDED", "", Status::Completed),
+        (2, "FAILED", "Rsql.RunFailed", Status::Failed),
+        (3, "TIMED_OUT", "", Status::TimedOut),
+    ] {
+        let run = run_at("w", hour);
+        cloud.handle(due("w", hour)).await.unwrap();
+        cloud.job("a.sh", &run, "running").await;
+        let answer = cloud.handle(with(ended(&run, end), error, "")).await.unwrap();
+        assert_eq!(answer["closed_jobs"], json!(["a.sh"]));
+        let job = cloud.audit().jobs(&run).await.unwrap().remove(0);
+        assert_eq!((job.execution_status, job.error.is_none()), (status, status == Status::Completed));
+        assert!(job.error_message.unwrap().contains("host i-gone did not say within 0 seconds"));
+    }
+}
+
+#[tokio::test]
+async fn a_record_stays_open_until_people_are_told() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "skip").await;
+    cloud.handle(due("w", 1)).await.unwrap();
+    let run = run_at("w", 1);
+    let event = with(ended(&run, "ABORTED"), "Maria", "wrong day");
+    let busy = Refusing::client(cloud.local.connector(), "Publish", 503, "ServiceUnavailable");
+    let error =
+        events::handle(&cloud.trigger_on(busy), event.clone(), &Context::default()).await.unwrap_err();
+    assert!(error.to_string().contains("telling people failed"), "{error}");
+    assert!(!cloud.run(&run).await.execution_status.is_final());
+    // One that will never be let tell them closes it.
+    let refused = Refusing::client(cloud.local.connector(), "Publish", 403, "AuthorizationError");
+    let answer = events::handle(&cloud.trigger_on(refused), event, &Context::default()).await.unwrap();
+    assert_eq!((&answer["closed"], &answer["notified"]), (&json!(true), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_run_that_waited_and_cannot_start_is_told_of() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "queue").await;
+    for hour in 1..=2 {
+        cloud.handle(due("w", hour)).await.unwrap();
+    }
+    let run = run_at("w", 1);
+    cloud.item("w", "quite wrong").await;
+    cloud.recorded_running(&run).await;
+    cloud.stop(&run).await;
+    cloud.handle(with(ended(&run, "ABORTED"), "Rsql.Cancelled", "cancelled by cli:maria")).await.unwrap();
+    assert_eq!(cloud.run(&run).await.error_message.as_deref(), Some("cancelled by cli:maria"));
+    assert_eq!(cloud.run(&run_at("w", 2)).await.execution_status, Status::Failed);
+    let told = cloud.told().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("its turn came and it could not start: the item of workflow `w` is not valid"));
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_for_good_leaves_nothing_open() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "skip").await;
+    let refusing = Refusing::client(cloud.local.connector(), "StartExecution", 400, "AccessDeniedException");
+    let request = StartRequest {
+        workflow_id: "w".into(),
+        workflow_execution_id: Some("by-hand".into()),
+        ..StartRequest::default()
+    };
+    let error = cloud.trigger_on(refusing).start(request).await.unwrap_err();
+    assert!(error.to_string().contains("AccessDeniedException: no"), "{error}");
+    let record = cloud.run("by-hand").await;
+    assert_eq!(record.execution_status, Status::Failed);
+    assert!(record.error_message.unwrap().starts_with("it could not be started"));
+    cloud.handle(due("w", 1)).await.unwrap();
+    assert_eq!(cloud.running().await, [run_at("w", 1)]);
+}
+
+#[tokio::test]
+async fn a_cancel_that_fails_says_nothing_untrue() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "skip").await;
+    cloud.handle(due("w", 1)).await.unwrap();
+    let run = run_at("w", 1);
+    cloud.recorded_running(&run).await;
+    let busy = Refusing::client(cloud.local.connector(), "StopExecution", 503, "ServiceUnavailable");
+    cloud.trigger_on(busy).cancel(&run, "cli:maria").await.unwrap_err();
+    assert_eq!(cloud.run(&run).await.execution_status, Status::Running);
+    assert_eq!(cloud.handle(due("w", 2)).await.unwrap()["execution_status"], "skipped");
+    cloud.trigger().cancel(&run, "cli:maria").await.unwrap();
+    assert_eq!(cloud.run(&run).await.execution_status, Status::Cancelled);
+    assert!(cloud.running().await.is_empty());
 }

@@ -8,9 +8,10 @@ use aws_sdk_sfn::config::SharedHttpClient;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
 use rsqlflow_local::connector::LocalConnector;
 use tokio::sync::oneshot;
 
@@ -55,6 +56,41 @@ impl HttpConnector for Dying {
                 _ => Err(ConnectorError::user("the process is dead".into())),
             }
         })
+    }
+}
+
+/// A service that refuses one action.
+#[derive(Debug, Clone)]
+pub struct Refusing {
+    inner: LocalConnector,
+    /// The action, as `X-Amz-Target` or the body names it.
+    action: &'static str,
+    status: u16,
+    code: &'static str,
+}
+
+impl Refusing {
+    /// An HTTP client with which `action` is refused with this status and error code.
+    pub fn client(
+        inner: LocalConnector,
+        action: &'static str,
+        status: u16,
+        code: &'static str,
+    ) -> SharedHttpClient {
+        SharedHttpClient::new(Door(Arc::new(Self { inner, action, status, code })))
+    }
+}
+
+impl HttpConnector for Refusing {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
+        if !target.ends_with(self.action) && !body.contains(&format!("Action={}", self.action)) {
+            return self.inner.call(request);
+        }
+        let answer = format!(r#"{{"__type":"{}","message":"no"}}"#, self.code);
+        let status = StatusCode::try_from(self.status).unwrap();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, answer.into())))
     }
 }
 
@@ -127,7 +163,7 @@ impl HttpConnector for Actor {
         HttpConnectorFuture::new(async move {
             this.order.ready().await;
             let body = request.body().bytes().unwrap_or_default();
-            let indexed = this.lagging && String::from_utf8_lossy(body).contains("by-workflow");
+            let indexed = this.lagging && String::from_utf8_lossy(body).contains("open-runs");
             let mut answer = this.inner.call(request).await?;
             if indexed {
                 let nothing = r#"{"Count":0,"ScannedCount":0,"Items":[]}"#;

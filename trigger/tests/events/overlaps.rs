@@ -149,7 +149,7 @@ async fn a_run_that_was_recorded_and_never_started_is_in_nobodys_way_for_long() 
     cloud.item("w", "skip").await;
     let record = json!({ "TableName": "workflow-audit", "Item": {
         "workflow_execution_id": { "S": "by-hand" }, "workflow_id": { "S": "w" },
-        "execution_status": { "S": "triggered" }, "execution_start_ts": { "S": rsqlflow_config::time::now() },
+        "open_workflow": { "S": "w" }, "execution_status": { "S": "triggered" }, "execution_start_ts": { "S": rsqlflow_config::time::now() },
         "started_by": { "S": "cli:maria" } } });
     cloud.dynamodb("PutItem", record).await;
     // Whoever recorded it may be about to start it.

@@ -123,13 +123,13 @@ async fn the_item_is_as_it_is_now_or_as_it_was() {
 async fn stages_and_jobs_that_are_named_run_in_any_case() {
     let cloud = Cloud::open().await;
     failed(&cloud).await;
-    let choice = |from: Option<&str>, only: &[&str]| Choice {
-        from_stage: from.map(Into::into),
-        only: only.iter().map(|job| (*job).into()).collect(),
-    };
-    let named = StartRequest { choice: choice(Some("Marts"), &["c.sh"]), ..restart("w-1", "w-2") };
-    start(&cloud, named).await.unwrap();
+    let only = |job: &str| Choice::Only(vec![job.into()]);
+    let named = StartRequest { choice: only("c.sh"), ..restart("w-1", "w-2") };
+    start(&cloud, named.clone()).await.unwrap();
     assert_eq!(jobs(&cloud, "w-2").await, "2c");
+    let from = StartRequest { choice: Choice::FromStage("Marts".into()), ..named };
+    let error = start(&cloud, from).await.unwrap_err();
+    assert!(error.to_string().contains("`w-2` with another choice of jobs"), "{error}");
     let record = cloud.run("w-2").await;
     assert_eq!(
         (record.completed_earlier, record.left_out),
@@ -139,12 +139,12 @@ async fn stages_and_jobs_that_are_named_run_in_any_case() {
     let fresh = StartRequest {
         workflow_id: "w".into(),
         workflow_execution_id: Some("w-3".into()),
-        choice: choice(None, &["b.sh"]),
+        choice: only("b.sh"),
         ..StartRequest::default()
     };
     start(&cloud, fresh.clone()).await.unwrap();
     assert_eq!(jobs(&cloud, "w-3").await, "1b");
-    let unknown = StartRequest { choice: choice(None, &["bb.sh"]), workflow_execution_id: None, ..fresh };
+    let unknown = StartRequest { choice: only("bb.sh"), workflow_execution_id: None, ..fresh };
     let error = start(&cloud, unknown).await.unwrap_err();
     assert_eq!(error.to_string(), "there is no job `bb.sh`; did you mean `b.sh`?");
 }

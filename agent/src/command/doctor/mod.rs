@@ -16,13 +16,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rsqlflow_agent::AgentConfig;
-use rsqlflow_config::settings::{Backend, Settings};
+use rsqlflow_config::settings::{Backend, LOCAL_HOST, Settings};
 use serde::Serialize;
 
 use super::{Cli, DEFAULT_DATA_DIR, Failure, data_dir, named_socket, print, read_settings, settings_remedy};
-
-/// The host of the settings' defaults.
-const LOCAL_HOST: &str = "i-rsqlflow";
 
 /// Longest wait for what is on this host.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(3);
