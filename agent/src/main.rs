@@ -16,8 +16,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Serve => serve::serve(&cli),
-        Command::Submit { ssm_command_id, request_stdin, patience } => {
-            submit::submit(&cli, ssm_command_id.clone(), *request_stdin, Duration::from_secs(*patience))
+        Command::Submit { ssm_command_id, patience } => {
+            submit::submit(&cli, ssm_command_id.clone(), Duration::from_secs(*patience))
         }
         Command::Credentials { secret_id } => submit::credentials(&cli, secret_id),
         Command::Jobs { json } => jobs::jobs(&cli, *json),

@@ -98,11 +98,11 @@ impl Daemon {
     /// Hands a job over as the Systems Manager document does: a process that ends once the job is on disk.
     pub(crate) fn submit_process(&self, job: &str, script: &str, arguments: &[&str]) -> Result<Child> {
         let mut command = Command::new(binary("rsqlflow-agent")?);
-        command
-            .arg("submit")
-            .env("RSQLFLOW_REQUEST", request(job, script, arguments))
-            .env("RSQLFLOW_AGENT_SOCKET", &self.socket);
-        Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?)
+        command.arg("submit").env("RSQLFLOW_AGENT_SOCKET", &self.socket);
+        let mut submit = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut stdin = submit.stdin.take().context("its standard input is a pipe")?;
+        stdin.write_all(request(job, script, arguments).as_bytes())?;
+        Ok(submit)
     }
 
     /// Waits until the agent says so about itself.

@@ -221,8 +221,9 @@ pub struct RunArgs {
     /// Run this stage and those after it, whether they completed earlier or not
     #[arg(long, value_name = "N|NAME")]
     pub from_stage: Option<String>,
-    /// Run this job and no other, whether it completed earlier or not; may be repeated
-    #[arg(long, value_name = "JOB")]
+    /// Run this job and no other, whether it completed earlier or not; may be repeated. Not with
+    /// --from-stage: jobs are named one by one, whatever stage they are in
+    #[arg(long, value_name = "JOB", conflicts_with = "from_stage")]
     pub only: Vec<String>,
     /// Show progress until the run has ended; exit 0 only when it completed
     #[arg(long, short)]
@@ -305,6 +306,13 @@ mod tests {
     #[test]
     fn the_help_reads_like_this() {
         insta::assert_snapshot!(Cli::command().term_width(100).render_help());
+    }
+
+    #[test]
+    fn jobs_are_named_or_a_stage_is() {
+        let both = ["rsqlflow", "run", "w", "--only", "a.sh", "--from-stage", "2"];
+        let error = Cli::try_parse_from(both).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{error}");
     }
 
     #[test]

@@ -9,5 +9,5 @@ mod status;
 pub(crate) use config::{Difference, difference, items, lines};
 pub(crate) use hosts::{host_lines, hosts};
 pub(crate) use runs::runs;
-pub(crate) use schedules::{Row, drift_json, drift_lines, schedules, schedules_json};
+pub(crate) use schedules::{Row, Standing, drift_json, drift_lines, schedules, schedules_json};
 pub(crate) use status::status;

@@ -17,11 +17,17 @@ use crate::workflow::Retry;
 /// Version of the request this build writes and reads.
 pub const VERSION: u32 = 1;
 
-/// Largest encoded request the agent takes, in bytes.
+/// Largest encoded request the agent takes, in bytes: that of a state's data in Step Functions. Whoever sends one by Systems
+/// Manager has to keep to [`SENT_MAX`].
 pub const REQUEST_MAX: usize = 256 * 1024;
 
 /// Longest callback token. <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html>
 pub const TOKEN_MAX: usize = 2_048;
+
+/// Largest encoded request that Systems Manager brings, in bytes: "the content of the document must not exceed 64KB. This
+/// quota also includes the content specified for input parameters at runtime"
+/// (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CreateDocument.html>). 2 KiB are the document's.
+pub const SENT_MAX: usize = 62 * 1024;
 
 /// What the agent is asked to run.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -54,7 +54,7 @@ Exit codes:
 const SUBMIT_EXAMPLES: &str = "\
 Examples:
   rsqlflow-agent submit < request            a request in a file
-  RSQLFLOW_REQUEST=... rsqlflow-agent submit as the Systems Manager document does";
+  printf %s '...' | rsqlflow-agent submit    as the Systems Manager document does";
 
 const JOBS_EXAMPLES: &str = "\
 Examples:
@@ -112,16 +112,13 @@ pub(crate) enum Command {
     /// Run the agent until it is told to stop (TERM or Ctrl-C).
     #[command(after_help = SERVE_EXAMPLES)]
     Serve,
-    /// Hand a job request to the agent. The request is read from standard input, or from the environment variable
-    /// RSQLFLOW_REQUEST: it holds a secret and must not be an argument.
+    /// Hand a job request to the agent. The request is read from standard input: it holds a secret, which must not be an
+    /// argument, and may be longer than an argument or a variable can be.
     #[command(after_help = SUBMIT_EXAMPLES)]
     Submit {
         /// Id of the Systems Manager command that brought the request.
         #[arg(long, value_name = "ID", env = "RSQLFLOW_SSM_COMMAND_ID")]
         ssm_command_id: Option<String>,
-        /// Read the request from standard input, whatever the environment says.
-        #[arg(long)]
-        request_stdin: bool,
         /// Seconds to wait for an agent that does not listen: one that restarts is back soon.
         #[arg(long, value_name = "SECONDS", default_value_t = client::SUBMIT_PATIENCE.as_secs())]
         patience: u64,

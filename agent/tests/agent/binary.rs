@@ -10,7 +10,6 @@ pub(crate) fn agent(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rsqlflow-agent"));
     command
         .env_remove("RSQLFLOW_AGENT_SOCKET")
-        .env_remove("RSQLFLOW_REQUEST")
         .arg("--data-dir")
         .arg(data_dir)
         .stdin(Stdio::null())
@@ -47,7 +46,7 @@ pub(crate) fn daemon_log(world: &World) -> String {
 
 pub(crate) fn submit(world: &World, word: &str) -> Output {
     let mut submit = agent(&world.config.data_dir)
-        .args(["submit", "--request-stdin", "--patience", "0"])
+        .args(["submit", "--patience", "0"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -69,6 +68,9 @@ async fn exit_codes_say_what_is_wrong() {
     assert!(String::from_utf8_lossy(&unreached.stderr).contains("is it running?"), "{unreached:?}");
     let usage = agent(&world.config.data_dir).arg("submti").output().unwrap();
     assert_eq!(usage.status.code(), Some(2));
+    let empty = submit(&world, "\n");
+    assert_eq!(empty.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("deploy the template again"), "{empty:?}");
     let local = agent(&world.config.data_dir).arg("serve").env_remove("AWS_ENDPOINT_URL").output().unwrap();
     assert_eq!(local.status.code(), Some(2));
     let mut daemon = serve(&world).await;

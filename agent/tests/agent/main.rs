@@ -8,6 +8,7 @@
 )]
 
 mod binary;
+mod document;
 mod ends;
 mod fake_aws;
 mod host;

@@ -83,11 +83,11 @@ async fn who_names_an_agent_means_that_one() {
     let mut daemon = serve(&world).await;
     world.script("quick.sh", "exit 0");
     // As within a script of another agent, and with all the patience that there is.
+    let request = world.dir.path().join("request");
+    std::fs::write(&request, world.request("quick.sh").encode()).unwrap();
     let mut submit = agent(&world.config.data_dir);
     submit.args(["submit", "--patience", "18446744073709551615"]);
-    submit
-        .env("RSQLFLOW_AGENT_SOCKET", "/nonexistent")
-        .env("RSQLFLOW_REQUEST", world.request("quick.sh").encode());
+    submit.env("RSQLFLOW_AGENT_SOCKET", "/nonexistent").stdin(std::fs::File::open(request).unwrap());
     let submitted = submit.output().unwrap();
     assert!(submitted.status.success(), "{submitted:?}");
     daemon.kill().unwrap();

@@ -74,12 +74,13 @@ async fn tokens_and_passwords_show_nowhere() {
     );
     world.script("job.sh", &text);
     // By the command line, as Systems Manager does.
-    let request = world.request("job.sh").encode();
+    let request = world.dir.path().join("request");
+    std::fs::write(&request, world.request("job.sh").encode()).unwrap();
     let mut submit = Command::new(env!("CARGO_BIN_EXE_rsqlflow-agent"));
     submit
         .arg("submit")
         .env("RSQLFLOW_AGENT_SOCKET", world.agent().socket())
-        .env("RSQLFLOW_REQUEST", request);
+        .stdin(std::fs::File::open(request).unwrap());
     let submitted = tokio::task::spawn_blocking(move || submit.output().unwrap()).await.unwrap();
     assert!(submitted.status.success(), "{submitted:?}");
     until("the script", || ready.exists().then_some(())).await;

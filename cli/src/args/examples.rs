@@ -77,7 +77,8 @@ Schedules are part of the config items and made by `config put`; `execution_flag
 one. With the local backend they fire while `rsqlflow up` runs.
 Exits 1 where an item and its schedule differ. --json prints [{workflow_id, schedule,
 schedule_timezone, state, next: [{utc, local}], drift, differences}]: state is enabled,
-disabled, over or absent; drift is none, missing, unwanted or differs.";
+disabled, over or absent; drift is none, missing, unwanted, differs, or invalid: the item
+is not valid, and what it wants is not known.";
 
 pub(super) const CONFIG_DIFF: &str = "\
 Examples:

@@ -224,7 +224,10 @@ impl Embedded {
     /// Ends it: schedules and the endpoint first, then the agent and the scripts it runs, then the warehouse they use.
     pub(crate) async fn close(self) {
         if let Some(runtime) = self.runtime {
-            drop(runtime.firing);
+            // A delivery that finds no function would count as one that no other try can mend.
+            if let Some(firing) = runtime.firing {
+                firing.stop().await;
+            }
             // The function holds clients of the services that hold it.
             self.cloud.lambda().clear();
             if let Some(serving) = runtime.serving {

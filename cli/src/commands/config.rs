@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{TimeDelta, Utc};
-use rsqlflow_config::{settings, workflow};
-use rsqlflow_trigger::{Drift, Items, KeptSchedule, Put, Reconciled, TriggerError};
+use rsqlflow_config::{settings, validate, workflow};
+use rsqlflow_trigger::{Drift, Items, KeptSchedule, Put, Reconciled, Schedules, TriggerError};
 use serde_json::{Value, json};
 
 use super::files;
@@ -94,7 +94,7 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
         let id = &workflow.workflow_id;
         // After the item: what is left if this fails is an item without its schedule, which the same again mends.
         let scheduled = match &schedules {
-            Some(schedules) => schedules.reconcile(workflow, Utc::now()).await?,
+            Some(schedules) => reconcile(&items, schedules, workflow).await?,
             None => Reconciled::None,
         };
         let schedule = reconciled(scheduled);
@@ -114,6 +114,35 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
     }
     backend.close().await;
     Ok(Exit::Ok)
+}
+
+/// Makes the schedule say what is stored. That may be something else by now than was put: of two who put at once the one
+/// who stored last is to be heard, whoever of them looks at the schedule last.
+async fn reconcile(
+    items: &Items,
+    schedules: &Schedules,
+    put: &workflow::Workflow,
+) -> Result<Reconciled, CliError> {
+    let id = &put.workflow_id;
+    let mut done = Reconciled::Unchanged;
+    let mut stored = items.get(id).await?;
+    loop {
+        let now = match stored.clone().map(validate::workflow) {
+            Some(Ok(workflow)) => schedules.reconcile(&workflow, Utc::now()).await?,
+            // Stored past our checks: what it wants is not known.
+            Some(Err(_)) => schedules.reconcile(put, Utc::now()).await?,
+            None if schedules.delete(id).await? => Reconciled::Deleted,
+            None => Reconciled::None,
+        };
+        if now != Reconciled::Unchanged || done == Reconciled::None {
+            done = now;
+        }
+        let again = items.get(id).await?;
+        if again == stored {
+            return Ok(done);
+        }
+        stored = again;
+    }
 }
 
 fn reconciled(what: Reconciled) -> &'static str {
@@ -148,7 +177,7 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
         None => return Err(unknown(&items, id).await?),
     };
     // DynamoDB keeps no order of keys; that of the schema reads best.
-    match rsqlflow_config::validate::workflow(item.clone()) {
+    match validate::workflow(item.clone()) {
         Ok(workflow) => context.print_json(&workflow)?,
         Err(_) => context.print_json(&item)?,
     }

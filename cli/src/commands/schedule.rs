@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rsqlflow_config::schedule::Schedule;
 use rsqlflow_config::validate;
 use rsqlflow_config::workflow::Workflow;
-use rsqlflow_trigger::{Drift, KeptSchedule, Schedules};
+use rsqlflow_trigger::{KeptSchedule, Schedules};
 use serde_json::Value;
 
 use crate::args::ScheduleCommand;
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::screen::print;
-use crate::view::{self, Row};
+use crate::view::{self, Row, Standing};
 
 pub(super) async fn schedule(context: &Context, command: ScheduleCommand) -> Result<Exit, CliError> {
     match command {
@@ -39,20 +39,15 @@ async fn list(context: &Context, only: Option<&str>, count: u32) -> Result<Exit,
     } else {
         print(&view::schedules(&rows, context.out))?;
     }
-    let drifted: Vec<&str> =
-        rows.iter().filter(|row| row.drift != Drift::None).map(|row| row.workflow_id.as_str()).collect();
+    let remedies: Vec<String> = rows.iter().filter_map(|row| row.standing.remedy(&row.workflow_id)).collect();
     if backend.carries_runs() && rows.iter().any(|row| !row.next.is_empty()) {
         context.note("note: schedules fire while rsqlflow up runs, and it does not run");
     }
     backend.close().await;
-    if drifted.is_empty() {
-        return Ok(Exit::Ok);
+    for remedy in &remedies {
+        context.note(remedy);
     }
-    let names = drifted.join(", ");
-    context.note(&format!(
-        "drift: {names}; store the item again to mend it: rsqlflow config get WORKFLOW | rsqlflow config put -"
-    ));
-    Ok(Exit::Failed)
+    Ok(if remedies.is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
 async fn one(backend: &Backend, schedules: &Schedules, id: &str, count: u32) -> Result<Vec<Row>, CliError> {
@@ -61,24 +56,19 @@ async fn one(backend: &Backend, schedules: &Schedules, id: &str, count: u32) -> 
     if item.is_none() && kept.is_none() {
         return Err(super::config::unknown(&backend.items(), id).await?);
     }
-    let workflow = item.and_then(|item| validate::workflow(item).ok());
-    Ok(row(schedules, id, workflow.as_ref(), kept.as_ref(), count).into_iter().collect())
+    Ok(row(schedules, id, item, kept.as_ref(), count).into_iter().collect())
 }
 
 async fn all(backend: &Backend, schedules: &Schedules, count: u32) -> Result<Vec<Row>, CliError> {
     let kept = schedules.list().await?;
-    let mut both: BTreeMap<String, (Option<Workflow>, Option<KeptSchedule>)> =
+    let mut both: BTreeMap<String, (Option<Value>, Option<KeptSchedule>)> =
         kept.into_iter().map(|(id, kept)| (id, (None, Some(kept)))).collect();
     for item in backend.items().list().await? {
         let Some(id) = item.get("workflow_id").and_then(Value::as_str).map(str::to_string) else { continue };
-        // One that somebody stored past our checks says nothing that could be compared.
-        if let Ok(workflow) = validate::workflow(item) {
-            both.entry(id).or_default().0 = Some(workflow);
-        }
+        both.entry(id).or_default().0 = Some(item);
     }
-    let rows = both
-        .iter()
-        .filter_map(|(id, (workflow, kept))| row(schedules, id, workflow.as_ref(), kept.as_ref(), count));
+    let rows =
+        both.into_iter().filter_map(|(id, (item, kept))| row(schedules, &id, item, kept.as_ref(), count));
     Ok(rows.collect())
 }
 
@@ -86,13 +76,27 @@ async fn all(backend: &Backend, schedules: &Schedules, count: u32) -> Result<Vec
 fn row(
     schedules: &Schedules,
     id: &str,
-    workflow: Option<&Workflow>,
+    item: Option<Value>,
     kept: Option<&KeptSchedule>,
     count: u32,
 ) -> Option<Row> {
     let now = Utc::now();
-    let wanted = workflow.and_then(|workflow| schedules.wanted(workflow));
-    let told = kept.map(|kept| &kept.definition).or(wanted.as_ref())?;
+    let said = |name: &str| Some(item.as_ref()?.get(name)?.as_str()?.to_string());
+    let (said, said_zone) = (said("schedule"), said("schedule_timezone"));
+    // Somebody may have stored it past our checks.
+    let workflow: Option<Result<Workflow, _>> = item.map(validate::workflow);
+    let (workflow, standing) = match workflow {
+        Some(Ok(workflow)) => {
+            let drift = schedules.drift(Some(&workflow), kept, now);
+            (Some(workflow), Standing::Compared(drift))
+        }
+        Some(Err(_)) => (None, Standing::Invalid),
+        None => (None, Standing::NoItem),
+    };
+    let (expression, zone) = match kept {
+        Some(KeptSchedule { definition, .. }) => (definition.expression.clone(), definition.timezone.clone()),
+        None => (said?, said_zone.unwrap_or_else(|| "UTC".into())),
+    };
     // What will happen is what Scheduler has.
     let next: Vec<DateTime<Utc>> = kept
         .and_then(KeptSchedule::schedule)
@@ -100,13 +104,13 @@ fn row(
             schedule.times_after(now).take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
         })
         .unwrap_or_default();
-    let over = workflow.is_some_and(|workflow| rsqlflow_trigger::is_over(workflow, kept, now));
+    let over = workflow.is_some_and(|workflow| rsqlflow_trigger::is_over(&workflow, kept, now));
     Some(Row {
         workflow_id: id.to_string(),
-        expression: told.expression.clone(),
-        zone: told.timezone.clone(),
+        expression,
+        zone,
         state: Row::state(kept, &next, over),
-        drift: schedules.drift(workflow, kept, now),
+        standing,
         next,
     })
 }

@@ -23,7 +23,64 @@ pub(crate) struct Row {
     /// The next times.
     pub(crate) next: Vec<DateTime<Utc>>,
     /// How item and schedule stand.
-    pub(crate) drift: Drift,
+    pub(crate) standing: Standing,
+}
+
+/// How a workflow's item and its schedule stand to each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The item can be compared with it.
+    Compared(Drift),
+    /// The item is not valid, so what it wants is not known.
+    Invalid,
+    /// There is a schedule and no item.
+    NoItem,
+}
+
+impl Standing {
+    /// Whether there is anything to mend.
+    pub(crate) fn is_drift(&self) -> bool {
+        *self != Self::Compared(Drift::None)
+    }
+
+    /// What mends it: why, and the commands.
+    pub(crate) fn remedy(&self, id: &str) -> Option<String> {
+        match self {
+            Self::Compared(Drift::None) => None,
+            Self::Compared(_) => Some(format!(
+                "drift: {id}: store the item again: rsqlflow config get {id} | rsqlflow config put -"
+            )),
+            Self::Invalid => Some(format!(
+                "drift: {id}: its item is not valid, and no run can start: \
+                 rsqlflow config get {id} | rsqlflow config validate -"
+            )),
+            Self::NoItem => Some(format!(
+                "drift: {id}: its item is gone, its schedule is not: rsqlflow config delete {id}"
+            )),
+        }
+    }
+
+    fn short(&self) -> String {
+        match self {
+            Self::Compared(Drift::None) => "none".into(),
+            Self::Compared(Drift::Missing) => "missing in Scheduler".into(),
+            Self::Compared(Drift::Unwanted) => "the item has none".into(),
+            Self::Compared(Drift::Differs(differences)) => {
+                let fields: Vec<&str> = differences.iter().map(|difference| difference.field).collect();
+                format!("differs: {}", fields.join(", "))
+            }
+            Self::Invalid => "the item is not valid".into(),
+            Self::NoItem => "there is no item".into(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Compared(drift) => drift_json(drift),
+            Self::Invalid => json!({ "drift": "invalid", "differences": [] }),
+            Self::NoItem => drift_json(&Drift::Unwanted),
+        }
+    }
 }
 
 impl Row {
@@ -66,7 +123,7 @@ pub(crate) fn schedules(rows: &[Row], screen: Screen) -> String {
             local,
             utc,
             (tone, row.state.to_string()),
-            (if row.drift == Drift::None { Tone::Faint } else { Tone::Bad }, short(&row.drift)),
+            (if row.standing.is_drift() { Tone::Bad } else { Tone::Faint }, row.standing.short()),
         ]);
         for at in 1..row.next.len() {
             let [local, utc] = times(at);
@@ -91,24 +148,12 @@ pub(crate) fn schedules_json(rows: &[Row]) -> Value {
             "state": row.state,
             "next": next.collect::<Vec<_>>(),
         });
-        if let (Value::Object(shown), Value::Object(drift)) = (&mut shown, drift_json(&row.drift)) {
+        if let (Value::Object(shown), Value::Object(drift)) = (&mut shown, row.standing.json()) {
             shown.extend(drift);
         }
         shown
     });
     shown.collect()
-}
-
-fn short(drift: &Drift) -> String {
-    match drift {
-        Drift::None => "none".into(),
-        Drift::Missing => "missing in Scheduler".into(),
-        Drift::Unwanted => "the item has none".into(),
-        Drift::Differs(differences) => {
-            let fields: Vec<&str> = differences.iter().map(|difference| difference.field).collect();
-            format!("differs: {}", fields.join(", "))
-        }
-    }
 }
 
 /// Drift for programs.
@@ -149,13 +194,13 @@ mod tests {
 
     fn rows() -> Vec<Row> {
         let at = |text: &str| time::parse(text).unwrap();
-        let row = |id: &str, expression: &str, zone: &str, state, next: Vec<DateTime<Utc>>, drift| Row {
+        let row = |id: &str, expression: &str, zone: &str, state, next: Vec<DateTime<Utc>>, standing| Row {
             workflow_id: id.into(),
             expression: expression.into(),
             zone: zone.into(),
             state,
             next,
-            drift,
+            standing,
         };
         let differs = Drift::Differs(vec![Difference {
             field: "schedule_timezone",
@@ -169,18 +214,20 @@ mod tests {
                 "Europe/Berlin",
                 "enabled",
                 vec![at("2026-03-28T02:00:00Z"), at("2026-03-29T01:00:00Z")],
-                Drift::None,
+                Standing::Compared(Drift::None),
             ),
-            row("hourly", "rate(1 hour)", "UTC", "disabled", vec![], differs),
+            row("hourly", "rate(1 hour)", "UTC", "disabled", vec![], Standing::Compared(differs)),
             row(
                 "new",
                 "at(2027-01-01T00:00:30)",
                 "UTC",
                 "absent",
                 vec![at("2027-01-01T00:00:30Z")],
-                Drift::Missing,
+                Standing::Compared(Drift::Missing),
             ),
-            row("gone", "rate(1 day)", "UTC", "over", vec![], Drift::Unwanted),
+            row("past", "rate(1 day)", "UTC", "over", vec![], Standing::Compared(Drift::Unwanted)),
+            row("typo", "rate(1 day)", "UTC", "enabled", vec![at("2027-01-01T00:00:00Z")], Standing::Invalid),
+            row("gone", "rate(1 day)", "UTC", "over", vec![], Standing::NoItem),
         ]
     }
 
@@ -192,7 +239,26 @@ mod tests {
     #[test]
     fn what_programs_read_is_stable() {
         insta::assert_snapshot!(format!("{:#}", schedules_json(&rows()[..2])));
-        let lines: String = rows().iter().map(|row| drift_lines(&row.drift, Screen::plain())).collect();
+        let rest: Vec<Value> = rows()[2..].iter().map(|row| row.standing.json()["drift"].clone()).collect();
+        assert_eq!(rest, ["missing", "unwanted", "invalid", "unwanted"]);
+        let drift = |row: &Row| match &row.standing {
+            Standing::Compared(drift) => drift_lines(drift, Screen::plain()),
+            Standing::Invalid | Standing::NoItem => String::new(),
+        };
+        let lines: String = rows().iter().map(drift).collect();
         insta::assert_snapshot!(lines);
+    }
+
+    #[test]
+    fn what_mends_a_schedule_is_told() {
+        let told: Vec<String> =
+            rows().iter().filter_map(|row| row.standing.remedy(&row.workflow_id)).collect();
+        insta::assert_snapshot!(told.join("\n"), @"
+        drift: hourly: store the item again: rsqlflow config get hourly | rsqlflow config put -
+        drift: new: store the item again: rsqlflow config get new | rsqlflow config put -
+        drift: past: store the item again: rsqlflow config get past | rsqlflow config put -
+        drift: typo: its item is not valid, and no run can start: rsqlflow config get typo | rsqlflow config validate -
+        drift: gone: its item is gone, its schedule is not: rsqlflow config delete gone
+        ");
     }
 }

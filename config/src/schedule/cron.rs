@@ -267,8 +267,8 @@ fn range(field: &Field, item: &str) -> Result<Vec<u32>, String> {
     };
     let every = match step.map(str::parse::<u32>) {
         None => 1,
-        Some(Ok(step)) if step > 0 => step,
-        Some(_) => return Err("the step after `/` must be a whole number above 0".into()),
+        Some(Ok(step)) if (1..=field.max).contains(&step) => step,
+        Some(_) => return Err(format!("the step after `/` must be a whole number from 1 to {}", field.max)),
     };
     let bounds = match text.split_once('-') {
         _ if text == "*" => Some((field.min, field.max)),

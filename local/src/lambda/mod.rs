@@ -38,7 +38,7 @@ pub trait Function: Send + Sync {
 /// One event on its way to a function.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// A UUID of this try.
+    /// A UUID of the event: its further tries have the same.
     pub request_id: String,
     /// ARN of the function.
     pub function_arn: String,
@@ -115,7 +115,7 @@ impl Lambda {
             return Err(AwsError { status: 413, ..AwsError::client("RequestTooLargeException", said) });
         }
         match request.invocation_type.as_deref().unwrap_or("RequestResponse") {
-            "RequestResponse" => Ok(match handle(function.as_ref(), arn, request.payload).await {
+            "RequestResponse" => Ok(match function.handle(Invocation::new(arn, request.payload)).await {
                 Ok(returned) => {
                     json!({ "StatusCode": 200, "ExecutedVersion": "$LATEST", "Payload": returned })
                 }
@@ -127,7 +127,8 @@ impl Lambda {
                 }),
             }),
             "Event" => {
-                tokio::spawn(handle_event(function, arn, request.payload));
+                let invocation = Invocation::new(arn, request.payload);
+                tokio::spawn(handle_event(function, invocation, RETRY_AFTER));
                 Ok(json!({ "StatusCode": 202, "Payload": {} }))
             }
             "DryRun" => Ok(json!({ "StatusCode": 204, "Payload": {} })),
@@ -146,14 +147,16 @@ fn short_name(name: &str) -> &str {
     rest.split(':').next().unwrap_or(rest)
 }
 
-async fn handle(function: &dyn Function, function_arn: String, event: Value) -> Result<Value, FunctionError> {
-    let request_id = uuid::Uuid::new_v4().to_string();
-    function.handle(Invocation { request_id, function_arn, event }).await
+impl Invocation {
+    fn new(function_arn: String, event: Value) -> Self {
+        Self { request_id: uuid::Uuid::new_v4().to_string(), function_arn, event }
+    }
 }
 
-async fn handle_event(function: Arc<dyn Function>, arn: String, event: Value) {
-    let mut waits = RETRY_AFTER.into_iter();
-    while let Err(error) = handle(function.as_ref(), arn.clone(), event.clone()).await {
+async fn handle_event(function: Arc<dyn Function>, invocation: Invocation, waits: [Duration; 2]) {
+    let arn = &invocation.function_arn;
+    let mut waits = waits.into_iter();
+    while let Err(error) = function.handle(invocation.clone()).await {
         let Some(wait) = waits.next() else {
             tracing::error!(function = arn, %error, "an event was given up");
             return;
@@ -183,5 +186,40 @@ impl Service for Lambda {
                 _ => Err(AwsError::unknown_action("Lambda", action)),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Always fails, and remembers the ids it was called with.
+    #[derive(Default)]
+    struct Failing(Mutex<Vec<String>>);
+
+    impl Function for Failing {
+        fn handle(&self, invocation: Invocation) -> Returning<'_> {
+            self.0.lock().unwrap().push(invocation.request_id);
+            Box::pin(async {
+                Err(FunctionError { error_type: "Oops".into(), error_message: "not now".into() })
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_keeps_its_id_through_its_tries() {
+        let function = Arc::new(Failing::default());
+        for _ in 0..2 {
+            let event = Invocation::new("arn".into(), json!({}));
+            handle_event(function.clone(), event, [Duration::ZERO; 2]).await;
+        }
+        let ids = function.0.lock().unwrap();
+        assert_eq!(ids.len(), 6);
+        assert!(
+            ids[..3].iter().all(|id| *id == ids[0]) && ids[3..].iter().all(|id| *id == ids[3]),
+            "{ids:?}"
+        );
+        assert_ne!(ids[0], ids[3]);
     }
 }

@@ -58,13 +58,15 @@ impl Callee {
             ("sns", _) => Ok(action("sns", "Publish", ("TopicArn", "Message"))),
             // arn:aws:scheduler:::aws-sdk:SERVICE:ACTION
             ("scheduler", call) => {
+                let named =
+                    |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
                 match call.strip_prefix("aws-sdk:").and_then(|call| call.split_once(':')) {
-                    Some((service, action)) => Ok(Self::Action {
+                    Some((service, action)) if named(service) && named(action) => Ok(Self::Action {
                         service: service.into(),
-                        action: action[..1].to_ascii_uppercase() + &action[1..],
+                        action: first_letter(action, char::to_ascii_uppercase),
                         arn: None,
                     }),
-                    None => Err(AwsError::validation("Provided Arn is not in correct format.")),
+                    _ => Err(AwsError::validation("Provided Arn is not in correct format.")),
                 }
             }
             _ => Err(AwsError::validation(format!(

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rsqlflow_config::schedule::Schedule;
+use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 
 use super::Scheduler;
@@ -39,13 +40,20 @@ const STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an event waits whose delivery panicked, in milliseconds.
 const AFTER_A_PANIC: Millis = 60_000;
 
-/// A running engine; dropping it stops it, and what it was delivering is delivered again by the next.
+/// A running engine; dropping it stops it soon, and what it was delivering is delivered again by the next.
 #[derive(Debug)]
-pub struct Firing(JoinHandle<()>);
+pub struct Firing {
+    /// The engine stops when nobody holds it any more.
+    hold: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
 
-impl Drop for Firing {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Firing {
+    /// Stops it and waits until nothing is being delivered: no target is called from then on.
+    pub async fn stop(self) {
+        drop(self.hold);
+        // One that panicked calls nothing either.
+        let _ = self.task.await;
     }
 }
 
@@ -92,13 +100,23 @@ pub(super) struct Engine {
     events: Vec<Event>,
     under_way: HashMap<Id, Key>,
     deliveries: JoinSet<Settled>,
+    /// Where in its flexible window an event falls: any number.
+    pub(super) chance: fn() -> u128,
 }
 
 impl Scheduler {
     /// Fires schedules for as long as the result is kept.
     pub fn fire(self: &Arc<Self>, services: Services) -> Firing {
         let mut engine = Engine::new(self.clone(), services);
-        Firing(tokio::spawn(async move { engine.run().await }))
+        let (hold, let_go) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = engine.run() => {}
+                _ = let_go => {}
+            }
+            engine.deliveries.shutdown().await;
+        });
+        Firing { hold, task }
     }
 }
 
@@ -111,6 +129,7 @@ impl Engine {
             events: vec![],
             under_way: HashMap::new(),
             deliveries: JoinSet::new(),
+            chance: || uuid::Uuid::new_v4().as_u128(),
         }
     }
 
@@ -249,7 +268,7 @@ impl Engine {
         live.fired_through = last.unwrap_or(now);
         live.look_ahead();
         let event = last.map(|scheduled_at| {
-            let due_at = scheduled_at + spread(live.definition.window());
+            let due_at = scheduled_at + spread(live.definition.window(), (self.chance)());
             Event {
                 group: live.group.clone(),
                 name: live.name.clone(),
@@ -456,13 +475,10 @@ async fn sleep_for(sleep: Option<Duration>) {
     }
 }
 
-/// Any time of the next `window`.
-fn spread(window: Millis) -> Millis {
-    if window == 0 {
-        return 0;
-    }
-    let chance = uuid::Uuid::new_v4().as_u128() % u128::from(window.unsigned_abs());
-    Millis::try_from(chance).unwrap_or(0)
+/// The time of the next `window` that a number stands for.
+fn spread(window: Millis, chance: u128) -> Millis {
+    let within = chance.checked_rem(u128::from(window.unsigned_abs()));
+    within.and_then(|within| Millis::try_from(within).ok()).unwrap_or(0)
 }
 
 fn time(at: Millis) -> DateTime<Utc> {

@@ -22,7 +22,8 @@ pub const RUN_SCRIPT: &str = "Rsqlflow-RunScript";
 /// Its content, as an account gets it.
 const RUN_SCRIPT_CONTENT: &str = include_str!("../../../deploy/run-script.ssm.json");
 
-/// "Maximum size of a document: 64 KB" (<https://docs.aws.amazon.com/general/latest/gr/ssm.html>).
+/// "The content of the document must not exceed 64KB. This quota also includes the content specified for input parameters
+/// at runtime" (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CreateDocument.html>).
 const MAX_CONTENT: usize = 65_536;
 /// "MaxResults: minimum 1, maximum 50"
 /// (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ListDocuments.html>).
@@ -188,7 +189,15 @@ pub(super) fn check(
             return invalid(format!("Parameter {parameter} of the document {name} is missing."));
         }
     }
+    let values: usize = given.values().flatten().map(String::len).sum();
+    if document.content.len() + values > MAX_CONTENT {
+        return Ok(Err(too_large(&format!("The document {name} and its parameters are"))));
+    }
     Ok(Ok(document.version.to_string()))
+}
+
+fn too_large(what: &str) -> AwsError {
+    AwsError::client("MaxDocumentSizeExceeded", format!("{what} longer than {MAX_CONTENT} bytes."))
 }
 
 fn accept(written: &Written) -> Result<Value, AwsError> {
@@ -208,10 +217,7 @@ fn accept(written: &Written) -> Result<Value, AwsError> {
         return invalid("The embedded default reads documents in JSON only.");
     }
     if written.content.len() > MAX_CONTENT {
-        return Err(AwsError::client(
-            "MaxDocumentSizeExceeded",
-            format!("The document's content is longer than {MAX_CONTENT} bytes."),
-        ));
+        return Err(too_large("The document's content is"));
     }
     let Ok(content) = serde_json::from_str::<Value>(&written.content) else {
         return invalid("The document's content is not valid JSON.");

@@ -215,6 +215,18 @@ async fn wrong_requests_get_awss_errors() {
 }
 
 #[tokio::test]
+async fn a_document_and_its_parameters_have_one_limit() {
+    let fixture = super::cloud().await;
+    let client = Client::new(&fixture.config);
+    fixture.cloud.ssm().register(HOST).await.unwrap();
+    let longest = "x".repeat(rsqlflow_config::job::SENT_MAX);
+    send(&client, RUN_SCRIPT, &[("request", &longest)]).await;
+    let send = client.send_command().instance_ids(HOST).document_name(RUN_SCRIPT);
+    let refused = send.parameters("request", vec!["x".repeat(64 * 1024)]).send().await.unwrap_err();
+    assert_eq!(refused.code(), Some("MaxDocumentSizeExceeded"));
+}
+
+#[tokio::test]
 async fn documents_have_versions() {
     let fixture = super::cloud().await;
     let client = Client::new(&fixture.config);

@@ -9,7 +9,7 @@
 pub mod provision;
 
 use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -18,6 +18,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::endpoint::Endpoint;
 use crate::site::{Site, project};
 use crate::wait_for;
+
+/// How many ports a peer is started at before it is given up.
+const PORTS: usize = 5;
 
 /// The managed node that runs scripts, as a hybrid activation names one.
 pub const NODE: &str = "mi-0123456789abcdef0";
@@ -81,9 +84,25 @@ impl Peer {
     /// # Panics
     /// When it is not installed, or ends first; what it printed is shown.
     pub fn start_with(site: &Site, kind: Kind, patches: Patches) -> Self {
+        // The port may be taken in the moment before the peer wants it, by another peer as well, which would answer for it.
+        for _ in 0..PORTS {
+            let port = free_port();
+            let mut peer = Self::spawn(site, kind, patches, port);
+            let listens = wait_for("the peer to listen", || match peer.child.try_wait() {
+                Ok(Some(_)) => Some(false),
+                _ => is_heard(&peer.child, port).then_some(true),
+            });
+            if listens {
+                return peer;
+            }
+        }
+        let said = std::fs::read_to_string(site.path("peer.log")).unwrap_or_default();
+        panic!("{} ends each time it is started\n{said}", kind.name());
+    }
+
+    fn spawn(site: &Site, kind: Kind, patches: Patches, port: u16) -> Self {
         let python = python();
         assert!(python.exists(), "{} is missing: run `setup/install peers`", python.display());
-        let port = free_port();
         let (launcher, plain) = match kind {
             Kind::MiniStack => ("ministack_peer.py", "from ministack import app\napp.main()"),
             Kind::Moto => ("moto_peer.py", PLAIN_MOTO),
@@ -116,18 +135,7 @@ impl Peer {
             access_key_id: "test".into(),
             secret_access_key: "test".into(),
         };
-        let mut peer = Self { child: command.spawn().expect("the peer starts"), endpoint, log };
-        wait_for("the peer to listen", || {
-            if let Ok(Some(status)) = peer.child.try_wait() {
-                panic!(
-                    "{} ended: {status}\n{}",
-                    kind.name(),
-                    std::fs::read_to_string(&peer.log).unwrap_or_default()
-                );
-            }
-            TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
-        });
-        peer
+        Self { child: command.spawn().expect("the peer starts"), endpoint, log }
     }
 
     /// Where it listens.
@@ -142,6 +150,9 @@ impl Drop for Peer {
             let said = std::fs::read_to_string(&self.log).unwrap_or_default();
             let lines: Vec<&str> = said.lines().collect();
             eprintln!("what the peer said last:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
         }
         // TERM, so that MiniStack removes its pid file; the wait ends with the process either way.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
@@ -161,6 +172,23 @@ fn python() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).expect("a home");
     cache.join("rsqlflow-tools/peers/bin/python")
+}
+
+/// Whether a process listens at a port of the loopback interface, and not another one.
+fn is_heard(child: &Child, port: u16) -> bool {
+    // Address and port in hexadecimal, 0A for listening, and the socket's inode as the tenth word
+    // (<https://docs.kernel.org/networking/proc_net_tcp.html>).
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let listening = sockets.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let there = words.get(1) == Some(&format!("0100007F:{port:04X}").as_str()) && words[3] == "0A";
+        there.then(|| format!("socket:[{}]", words[9]))
+    });
+    let files = std::fs::read_dir(format!("/proc/{}/fd", child.id()));
+    listening.is_some_and(|socket| {
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == socket.as_str()))
+    })
 }
 
 /// A port that was free a moment ago: both peers want to be told theirs.

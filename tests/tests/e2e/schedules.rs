@@ -144,6 +144,65 @@ fn items_and_schedules_are_kept_together() {
 }
 
 #[test]
+fn an_item_that_is_not_valid_or_gone_is_no_item_without_a_schedule() {
+    let site = site();
+    let up = Up::start(&site);
+    for id in ["typo", "gone"] {
+        site.put(&item(id, json!({ "schedule": "cron(30 2 1 1 ? *)" })));
+    }
+    let key =
+        |id: &str| format!("--table-name rsqlflow-config --key '{{\"workflow_id\": {{\"S\": \"{id}\"}}}}'");
+    aws(
+        &up,
+        &format!(
+            "dynamodb update-item {} --update-expression 'SET workflow_stagess = :x' \
+             --expression-attribute-values '{{\":x\": {{\"S\": \"x\"}}}}' --return-values ALL_NEW",
+            key("typo")
+        ),
+    );
+    aws(&up, &format!("dynamodb delete-item {} --return-values ALL_OLD", key("gone")));
+    let told = site.rsqlflow(&["schedule", "list"]).expect(1);
+    assert!(told.stdout.contains("the item is not valid"), "{}", told.stdout);
+    assert!(told.stdout.contains("there is no item"), "{}", told.stdout);
+    let listed = site.rsqlflow(&["schedule", "list", "--json"]).expect(1).json();
+    assert_eq!((&listed[0]["drift"], &listed[0]["state"]), (&json!("unwanted"), &json!("enabled")));
+    assert_eq!((&listed[1]["drift"], &listed[1]["state"]), (&json!("invalid"), &json!("enabled")));
+    // What it says to do does it.
+    let delete = "rsqlflow config delete gone";
+    assert!(told.stderr.contains(delete), "{}", told.stderr);
+    let told = site.rsqlflow(&["config", "delete", "gone", "--yes"]).expect(0);
+    assert_eq!(told.stdout, "gone: deleted, and its schedule\n");
+    let get = site.rsqlflow(&["config", "get", "typo"]).expect(0).stdout;
+    let file = site.file("typo.json", &get);
+    let told = site.rsqlflow(&["config", "validate", file.to_str().unwrap()]).expect(2);
+    assert!(told.stderr.contains("workflow_stagess"), "{}", told.stderr);
+    up.stop();
+}
+
+#[test]
+fn of_two_who_put_at_once_the_last_item_has_its_schedule() {
+    let site = site();
+    let up = Up::start(&site);
+    site.put(&item("busy", json!({ "schedule": "cron(0 0 1 1 ? *)" })));
+    for round in 0..5 {
+        let puts: Vec<_> = (1..=3)
+            .map(|minute| {
+                let schedule = format!("cron({} {round} 1 1 ? *)", minute * 10);
+                let text = item("busy", json!({ "schedule": schedule })).to_string();
+                let file = site.file(&format!("busy-{minute}.json"), &text);
+                let mut put = site.command(&["config", "put", file.to_str().unwrap()]);
+                put.stdout(std::process::Stdio::null()).spawn().unwrap()
+            })
+            .collect();
+        for mut put in puts {
+            assert!(put.wait().unwrap().success());
+        }
+        site.rsqlflow(&["schedule", "list"]).expect(0);
+    }
+    up.stop();
+}
+
+#[test]
 fn a_process_killed_while_it_fires_leaves_one_run() {
     let site = site();
     // Where it is killed: as soon as it can be reached, when the trigger has begun, when the event is struck out.

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_scheduler::types::{FlexibleTimeWindow, FlexibleTimeWindowMode, Target};
 use rsqlflow_tests::peers::provision::SECRET;
 use serde_json::json;
 
@@ -122,6 +123,12 @@ pub(super) fn probes() -> Vec<Probe> {
             spent_token
         ),
         probe!(
+            "states:SendTaskFailure",
+            "InvalidToken for what is no token",
+            "https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html",
+            failure
+        ),
+        probe!(
             "ssm:SendCommand",
             "InvalidInstanceId for a node that is not managed",
             "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html",
@@ -156,6 +163,48 @@ pub(super) fn probes() -> Vec<Probe> {
             "ResourceNotFoundException for a secret that is not there",
             "https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html",
             get_secret
+        ),
+        probe!(
+            "scheduler:CreateSchedule",
+            "ConflictException for a name that the group has",
+            "https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html",
+            create_schedule
+        ),
+        probe!(
+            "scheduler:GetSchedule",
+            "gives what was made; ResourceNotFoundException where there is none",
+            "https://docs.aws.amazon.com/scheduler/latest/APIReference/API_GetSchedule.html",
+            get_schedule
+        ),
+        probe!(
+            "scheduler:UpdateSchedule",
+            "replaces the whole: what is not given is as if it had never been",
+            "https://docs.aws.amazon.com/scheduler/latest/APIReference/API_UpdateSchedule.html",
+            update_schedule
+        ),
+        probe!(
+            "scheduler:DeleteSchedule",
+            "ResourceNotFoundException the second time",
+            "https://docs.aws.amazon.com/scheduler/latest/APIReference/API_DeleteSchedule.html",
+            delete_schedule
+        ),
+        probe!(
+            "scheduler:ListSchedules",
+            "those of a group, page by page",
+            "https://docs.aws.amazon.com/scheduler/latest/APIReference/API_ListSchedules.html",
+            list_schedules
+        ),
+        probe!(
+            "sns:Publish",
+            "gives the message's id; NotFound for a topic that is not there",
+            "https://docs.aws.amazon.com/sns/latest/api/API_Publish.html",
+            publish
+        ),
+        probe!(
+            "cloudformation:DescribeStacks",
+            "ValidationError for a stack that is not there",
+            "https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html",
+            describe_stacks
         ),
     ]
 }
@@ -321,6 +370,10 @@ async fn heartbeat(ask: &Ask) -> Answer {
     refused(ask.sfn.send_task_heartbeat().task_token("no token").send().await, &["InvalidToken"])
 }
 
+async fn failure(ask: &Ask) -> Answer {
+    refused(ask.sfn.send_task_failure().task_token("no token").send().await, &["InvalidToken"])
+}
+
 async fn spent_token(ask: &Ask) -> Answer {
     let task = json!({
         "Type": "Task", "Resource": "arn:aws:states:::aws-sdk:dynamodb:putItem.waitForTaskToken", "End": true,
@@ -426,4 +479,98 @@ async fn get_log_events(ask: &Ask) -> Answer {
 async fn get_secret(ask: &Ask) -> Answer {
     let _ = ask.secrets.create_secret().name(SECRET).secret_string("{}").send().await;
     refused(ask.secrets.get_secret_value().secret_id("never").send().await, &["ResourceNotFoundException"])
+}
+
+/// The group that a deployment makes.
+const SCHEDULES: &str = "rsqlflow";
+
+fn target() -> Target {
+    let target = Target::builder().arn("arn:aws:lambda:us-east-1:123456789012:function:rsqlflow-trigger");
+    target.role_arn("arn:aws:iam::123456789012:role/rsqlflow-scheduler").build().expect("both are given")
+}
+
+fn on_time() -> FlexibleTimeWindow {
+    FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build().expect("its mode is given")
+}
+
+async fn make_schedule(ask: &Ask, group: &str, name: &str) -> Answer {
+    let create = ask.scheduler.create_schedule().group_name(group).name(name).description("made");
+    let create =
+        create.schedule_expression("cron(0 3 1 1 ? *)").schedule_expression_timezone("Europe/Berlin");
+    let create = create.target(target()).flexible_time_window(on_time());
+    match create.send().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("answers {}", code(&error))),
+    }
+}
+
+async fn create_schedule(ask: &Ask) -> Answer {
+    make_schedule(ask, SCHEDULES, "create").await?;
+    match make_schedule(ask, SCHEDULES, "create").await {
+        Ok(()) => Err("makes it twice".into()),
+        Err(said) => expect(said == "answers `ConflictException`", &said),
+    }
+}
+
+async fn get_schedule(ask: &Ask) -> Answer {
+    make_schedule(ask, SCHEDULES, "get").await?;
+    let get = |name: &str| ask.scheduler.get_schedule().group_name(SCHEDULES).name(name);
+    let got = done(get("get").send().await)?;
+    let found = (got.schedule_expression(), got.schedule_expression_timezone(), got.description());
+    expect(
+        found == (Some("cron(0 3 1 1 ? *)"), Some("Europe/Berlin"), Some("made")),
+        &format!("gives {found:?}"),
+    )?;
+    refused(get("never").send().await, &["ResourceNotFoundException"])
+}
+
+async fn update_schedule(ask: &Ask) -> Answer {
+    make_schedule(ask, SCHEDULES, "update").await?;
+    let update = ask.scheduler.update_schedule().group_name(SCHEDULES).name("update");
+    let update = update.schedule_expression("cron(0 4 1 1 ? *)").target(target());
+    done(update.flexible_time_window(on_time()).send().await)?;
+    let got = done(ask.scheduler.get_schedule().group_name(SCHEDULES).name("update").send().await)?;
+    let found = (got.schedule_expression(), got.schedule_expression_timezone(), got.description());
+    let forgotten = found.1.is_none_or(|zone| zone == "UTC") && found.2.is_none_or(str::is_empty);
+    expect(found.0 == Some("cron(0 4 1 1 ? *)") && forgotten, &format!("gives {found:?}"))
+}
+
+async fn delete_schedule(ask: &Ask) -> Answer {
+    make_schedule(ask, SCHEDULES, "delete").await?;
+    let delete = || ask.scheduler.delete_schedule().group_name(SCHEDULES).name("delete").send();
+    done(delete().await)?;
+    refused(delete().await, &["ResourceNotFoundException"])
+}
+
+async fn list_schedules(ask: &Ask) -> Answer {
+    const GROUP: &str = "conformance";
+    done(ask.scheduler.create_schedule_group().name(GROUP).send().await)?;
+    for name in ["a", "b", "c"] {
+        make_schedule(ask, GROUP, name).await?;
+    }
+    let (mut found, mut token) = (Vec::new(), None);
+    for _ in 0..5 {
+        let list = ask.scheduler.list_schedules().group_name(GROUP).max_results(2);
+        let page = done(list.set_next_token(token).send().await)?;
+        found.extend(page.schedules.into_iter().filter_map(|schedule| schedule.name));
+        token = page.next_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    // AWS promises no order.
+    found.sort();
+    expect(found == ["a", "b", "c"], &format!("gives {found:?}"))
+}
+
+async fn publish(ask: &Ask) -> Answer {
+    let topic = done(ask.sns.create_topic().name("conformance").send().await)?.topic_arn.unwrap_or_default();
+    let publish = |topic: &str| ask.sns.publish().topic_arn(topic).subject("s").message("m");
+    let id = done(publish(&topic).send().await)?.message_id;
+    expect(id.is_some_and(|id| !id.is_empty()), "gives no id")?;
+    refused(publish(&format!("{topic}-never")).send().await, &["NotFound", "NotFoundException"])
+}
+
+async fn describe_stacks(ask: &Ask) -> Answer {
+    refused(ask.cloudformation.describe_stacks().stack_name("never").send().await, &["ValidationError"])
 }

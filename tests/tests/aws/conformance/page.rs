@@ -19,6 +19,8 @@ otherwise. `RSQLFLOW_UPDATE=1 cargo nextest run -p rsqlflow-tests the_page_says`
 - **yes**: as documented.
 - **patched**: as documented with the patches of `tests/peers/`, not without.
 - **no**: not as documented, with the patches as well; the number leads to how it differs.
+
+The embedded default has no CloudFormation: nothing is deployed to it.
 ";
 
 fn cell(
