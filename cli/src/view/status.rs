@@ -39,6 +39,9 @@ pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> S
     if let Some(error) = &run.error_message {
         line("error", &indented(error));
     }
+    if let Some(error) = &run.notify_error {
+        line("not told", &indented(error));
+    }
     let rows = records.jobs().iter().map(|place| row(place, now)).collect();
     let heading = ["STAGE", "JOB", "STATUS", "STARTED (UTC)", "TOOK", "ATTEMPT", "EXIT"];
     page.push('\n');
