@@ -44,6 +44,9 @@ impl Service for Host {
         let message = self.message.clone();
         let token = request["task_token"].as_str().unwrap().to_owned();
         Box::pin(async move {
+            if job == "gone" {
+                return Err(AwsError::client("InvalidInstanceId", "no such host"));
+            }
             tokio::spawn(async move {
                 submitted(&world, &token).await;
                 let (action, report) = if job.contains("bad") {
@@ -199,6 +202,39 @@ async fn a_parallel_stage_lets_all_jobs_end_and_may_be_passed_over() {
     assert!(cause.contains("2 of 4 jobs failed"), "{cause}");
 }
 
+/// A record that the agent did not make goes when the agent's own would.
+#[tokio::test]
+async fn a_job_that_no_agent_took_is_recorded_for_as_long_as_others() {
+    for days in [None, Some(7)] {
+        let night = Night::new().await;
+        let mut run = Night::shared();
+        run["audit_days"] = json!(days);
+        if days.is_none() {
+            run.as_object_mut().unwrap().remove("audit_days");
+        }
+        let input = json!({ "run": run, "stage": stage(1, "parallel", &["gone"], "stop") });
+        let parallel = night.machines["parallel"].as_str().unwrap();
+        let execution = night.world.start(parallel, "x", input).await;
+        assert_eq!(night.world.end(&execution).await["error"], "Rsql.JobsFailed");
+        let write = night.write(":status");
+        let values = &write["ExpressionAttributeValues"];
+        assert_eq!(values[":error"]["S"], "Ssm.InvalidInstanceIdException");
+        let expires = days.map(|days| json!({ "N": (START / 1000 + days * 86_400).to_string() }));
+        assert_eq!(values.get(":expires"), expires.as_ref());
+        let says = write["UpdateExpression"].as_str().unwrap();
+        assert_eq!(says.contains(":expires"), days.is_some(), "{says}");
+    }
+}
+
+/// What takes the job over and is refused must not leave it without a record.
+#[test]
+fn a_job_that_cannot_be_taken_over_is_recorded() {
+    for machine in ["sequential", "parallel"] {
+        let states = &product(machine)["States"]["RunScripts"]["ItemProcessor"]["States"];
+        assert_eq!(states["TakeOver"]["Catch"][0]["Next"], "RecordFailure", "{machine}");
+    }
+}
+
 fn report(end: &Value) -> Value {
     serde_json::from_str(end["cause"].as_str().unwrap()).unwrap()
 }
@@ -209,29 +245,24 @@ async fn a_stage_names_its_failed_jobs_however_many_they_are() {
     // Bytes are what is counted: some of these characters take two or three, and some six in JSON.
     let message = "\u{1b}é界\"".repeat(225);
     let night = Night::with(vec![Act::Answer(json!({}))], vec![Act::Answer(json!({}))], &message).await;
-    let names: Vec<String> = (0..300).map(|at| format!("bad{at}")).collect();
+    let names: Vec<String> = (0..200).map(|at| format!("bad{at}")).collect();
     let mut stage = stage(1, "parallel", &names.iter().map(String::as_str).collect::<Vec<_>>(), "stop");
-    stage["max_concurrency"] = json!(40);
+    stage["max_concurrency"] = json!(4);
     let parallel = night.machines["parallel"].as_str().unwrap();
     let execution = night.world.start(parallel, "x", json!({ "run": Night::shared(), "stage": stage })).await;
     let end = night.world.end(&execution).await;
     assert_eq!(end["error"], "Rsql.JobsFailed", "{end:#}");
     let report = report(&end)["message"].as_str().unwrap().to_owned();
-    assert!(report.starts_with("300 of 300 jobs failed: bad0, bad1, "), "{report}");
-    assert!(report.ends_with(", bad298, bad299"), "{report}");
+    assert!(report.starts_with("200 of 200 jobs failed: bad0, bad1, "), "{report}");
+    assert!(report.ends_with(", bad198, bad199"), "{report}");
 }
 
 #[tokio::test]
 async fn a_run_goes_on_after_any_number_of_failed_stages() {
-    let night = Night::with(
-        vec![Act::Answer(json!({}))],
-        vec![Act::Answer(json!({}))],
-        &"long ".repeat(190),
-    )
-    .await;
+    let night =
+        Night::with(vec![Act::Answer(json!({}))], vec![Act::Answer(json!({}))], &"long ".repeat(190)).await;
     let bad = ["bad1", "bad2", "bad3", "bad4", "bad5", "bad6", "bad7"];
-    let mut stages: Vec<Value> =
-        (1..=30).map(|number| stage(number, "parallel", &bad, "continue")).collect();
+    let mut stages: Vec<Value> = (1..=30).map(|number| stage(number, "parallel", &bad, "continue")).collect();
     stages.push(stage(31, "sequential", &["good"], "stop"));
     let execution = night.start(&product("master"), stages).await;
     let end = night.world.end(&execution).await;
@@ -247,11 +278,10 @@ async fn a_run_goes_on_after_any_number_of_failed_stages() {
 
 #[tokio::test]
 async fn few_failed_stages_tell_everything() {
-    let stages = vec![stage(1, "parallel", &["a", "bad1"], "continue"), stage(2, "sequential", &["bad2"], "stop")];
+    let stages =
+        vec![stage(1, "parallel", &["a", "bad1"], "continue"), stage(2, "sequential", &["bad2"], "stop")];
     let (end, _, _) = run(stages).await;
-    let failed = |job: &str| {
-        json!({ "job_name": job, "status": "failed", "error": "Rsql.ExitCode", "exit_code": 3, "message": "broke" })
-    };
+    let failed = |job: &str| json!({ "job_name": job, "status": "failed", "error": "Rsql.ExitCode", "exit_code": 3, "message": "broke" });
     let stages = &report(&end)["stages"];
     assert_eq!(stages[0]["failed_jobs"], json!([failed("bad1")]), "{stages:#}");
     assert_eq!(stages[1]["failed_jobs"], json!([failed("bad2")]), "{stages:#}");
@@ -267,9 +297,10 @@ async fn a_throttled_write_is_tried_again() {
     let execution = night.start(&product("master"), vec![stage(1, "sequential", &["a"], "stop")]).await;
     night.retry(&execution, 1).await;
     assert_eq!(night.world.end(&execution).await["status"], "SUCCEEDED");
-    let running = night.dynamodb.calls().into_iter().filter(|(_, body)| {
-        body["UpdateExpression"].as_str().is_some_and(|text| text.contains(":running"))
-    });
+    let running =
+        night.dynamodb.calls().into_iter().filter(|(_, body)| {
+            body["UpdateExpression"].as_str().is_some_and(|text| text.contains(":running"))
+        });
     assert_eq!(running.count(), 2);
 }
 
