@@ -125,6 +125,14 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_which_nobody_was_told() {
+        let mut records = samples::failed();
+        records.run.notify_error = Some("SNS.AuthorizationErrorException: not authorized".into());
+        let page = shown(&records);
+        assert!(page.contains("\nnot told  SNS.AuthorizationErrorException: not authorized\n"), "{page}");
+    }
+
+    #[test]
     fn a_run_that_goes_on_from_another() {
         let mut records = samples::running();
         records.run.restart_of = Some("nightly-20261120-030000-11aa22".into());
