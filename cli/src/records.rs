@@ -177,6 +177,7 @@ pub(crate) mod samples {
             stages,
             parameters: BTreeMap::default(),
             error_message: None,
+            notify_error: None,
             started_by: "cli:maria".into(),
             execution_arn: Some("arn:aws:states:us-east-1:000000000000:execution:rsqlflow-master:n".into()),
             scheduled_time: None,

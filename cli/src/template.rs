@@ -1,7 +1,8 @@
 //! The CloudFormation template of `deploy/`, with the files in it that it names.
 //!
-//! The state machines go in byte for byte as they lie in `statemachines/`, so what an account runs is what the tests
-//! run. Nothing here knows what a definition says. The result is long YAML with its comments, or the same as JSON.
+//! The state machines go in as they lie in `statemachines/`, so what an account runs is what the tests run. The one
+//! difference is the partition in the ARNs of integrations, `aws` in the files, which the stack puts in. The result is
+//! long YAML with its comments, or the same as JSON.
 
 use serde_json::Value;
 
@@ -16,6 +17,9 @@ const FILES: [(&str, &str); 4] = [
     ("deploy/run-script.ssm.json", include_str!("../../deploy/run-script.ssm.json")),
 ];
 
+/// How the ARNs of integrations begin: in the files, and in the template.
+const PARTITION: (&str, &str) = ("\"arn:aws:states:::", "\"arn:${AWS::Partition}:states:::");
+
 /// Why the template cannot be rendered: a mistake in `deploy/`, which a test finds.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TemplateError {
@@ -29,8 +33,8 @@ pub(crate) enum TemplateError {
 
 /// The template as YAML.
 ///
-/// `KEY: !text FILE` becomes a text that is the file, `KEY: !json FILE` the object that the file holds: JSON, indented,
-/// is YAML.
+/// `KEY: !text FILE` becomes a text that is the file, for `Fn::Sub`, `KEY: !json FILE` the object that the file holds:
+/// JSON, indented, is YAML.
 ///
 /// # Errors
 /// [`TemplateError::UnknownFile`].
@@ -50,6 +54,7 @@ pub(crate) fn yaml() -> Result<String, TemplateError> {
         rendered.push_str(&format!("{key}{put}\n"));
         let depth = key.len() - key.trim_start().len() + 2;
         for line in text.lines() {
+            let line = line.replace(PARTITION.0, PARTITION.1);
             rendered.push_str(&format!("{:depth$}{line}\n", ""));
         }
     }

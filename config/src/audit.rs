@@ -96,6 +96,9 @@ pub struct WorkflowAudit {
     /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+    /// Why nobody was told how it ended, where somebody should have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify_error: Option<String>,
     /// Who or what started it, for instance `cli:maria` or `schedule`.
     pub started_by: String,
     /// The Step Functions execution.

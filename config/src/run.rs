@@ -50,6 +50,9 @@ pub struct RunContext {
     pub secret_id: String,
     /// A task that is silent for so long has lost its host.
     pub heartbeat_seconds: u32,
+    /// Days after which a job's record may be removed; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_days: Option<u32>,
     /// Name of the job audit table.
     pub job_audit_table: String,
 }

@@ -35,6 +35,7 @@ pub fn plan(
             parameters: shared,
             secret_id: workflow.secret_id.clone().unwrap_or_else(|| settings.secret_id.clone()),
             heartbeat_seconds: settings.heartbeat_seconds,
+            audit_days: Some(settings.audit_days).filter(|days| *days > 0),
             job_audit_table: settings.job_audit_table.clone(),
         },
         stages: workflow

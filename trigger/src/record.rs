@@ -210,6 +210,7 @@ fn audit_record(planned: &Planned, request: &StartRequest, arn: &str) -> Workflo
         stages: planned.stages.clone(),
         parameters: request.parameters.clone(),
         error_message: None,
+        notify_error: None,
         started_by: request.started_by.clone(),
         execution_arn: Some(arn.into()),
         scheduled_time: request.scheduled_time.clone(),

@@ -126,6 +126,7 @@ impl Trigger {
         }
         // What belongs to the account rather than to the item.
         input.run.heartbeat_seconds = self.settings.heartbeat_seconds;
+        input.run.audit_days = Some(self.settings.audit_days).filter(|days| *days > 0);
         input.run.job_audit_table = self.settings.job_audit_table.clone();
         if let Some(hosts) = &mut input.run.hosts {
             hosts.table = self.settings.hosts_table.clone();

@@ -39,6 +39,9 @@ pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> S
     if let Some(error) = &run.error_message {
         line("error", &indented(error));
     }
+    if let Some(error) = &run.notify_error {
+        line("not told", &indented(error));
+    }
     let rows = records.jobs().iter().map(|place| row(place, now)).collect();
     let heading = ["STAGE", "JOB", "STATUS", "STARTED (UTC)", "TOOK", "ATTEMPT", "EXIT"];
     page.push('\n');
@@ -119,6 +122,14 @@ mod tests {
     #[test]
     fn a_run_that_failed() {
         insta::assert_snapshot!(shown(&samples::failed()));
+    }
+
+    #[test]
+    fn a_run_of_which_nobody_was_told() {
+        let mut records = samples::failed();
+        records.run.notify_error = Some("SNS.AuthorizationErrorException: not authorized".into());
+        let page = shown(&records);
+        assert!(page.contains("\nnot told  SNS.AuthorizationErrorException: not authorized\n"), "{page}");
     }
 
     #[test]

@@ -9,7 +9,12 @@ fn product(name: &str) -> Value {
 }
 
 /// An agent in short: reads the job request as the real one does, and reports.
-struct Host(Mutex<std::sync::Weak<StepFunctions>>, Mutex<Vec<String>>);
+struct Host {
+    world: Mutex<std::sync::Weak<StepFunctions>>,
+    jobs: Mutex<Vec<String>>,
+    /// What a job says that fails.
+    message: String,
+}
 
 impl Service for Host {
     fn target_prefix(&self) -> &'static str {
@@ -34,14 +39,18 @@ impl Service for Host {
         let job = request["job_name"].as_str().unwrap().to_owned();
         assert_eq!((&request["pool"], &request["priority"]), (&json!("etl"), &json!(-1)));
         assert!(request["sent_at"].as_str().unwrap().ends_with('Z'), "{request}");
-        self.1.lock().unwrap().push(job.clone());
-        let world = self.0.lock().unwrap().upgrade().unwrap();
+        self.jobs.lock().unwrap().push(job.clone());
+        let world = self.world.lock().unwrap().upgrade().unwrap();
+        let message = self.message.clone();
         let token = request["task_token"].as_str().unwrap().to_owned();
         Box::pin(async move {
+            if job == "gone" {
+                return Err(AwsError::client("InvalidInstanceId", "no such host"));
+            }
             tokio::spawn(async move {
                 submitted(&world, &token).await;
                 let (action, report) = if job.contains("bad") {
-                    let cause = json!({ "exit_code": 3, "status": "failed", "message": "broke" }).to_string();
+                    let cause = json!({ "exit_code": 3, "status": "failed", "message": message }).to_string();
                     (
                         "SendTaskFailure",
                         json!({ "taskToken": token, "error": "Rsql.ExitCode", "cause": cause }),
@@ -83,26 +92,73 @@ fn stage(number: u32, kind: &str, jobs: &[&str], on_failure: &str) -> Value {
             "on_failure": on_failure, "max_concurrency": 2, "jobs": jobs })
 }
 
+/// The state machines, and the services around them.
+struct Night {
+    time: Arc<TestTime>,
+    world: World,
+    host: Arc<Host>,
+    dynamodb: Arc<Scripted>,
+    sns: Arc<Scripted>,
+    machines: Value,
+}
+
+impl Night {
+    async fn new() -> Self {
+        Self::with(vec![Act::Answer(json!({}))], vec![Act::Answer(json!({}))], "broke").await
+    }
+
+    async fn with(dynamodb: Vec<Act>, sns: Vec<Act>, message: &str) -> Self {
+        let time = TestTime::standing();
+        let (dynamodb, sns) = (Scripted::new("dynamodb", dynamodb), Scripted::new("sns", sns));
+        let world = World::new(time.clone(), &[dynamodb.clone(), sns.clone()]).await;
+        let host = Arc::new(Host {
+            world: Mutex::new(Arc::downgrade(&world.sfn)),
+            jobs: Mutex::default(),
+            message: message.into(),
+        });
+        world.sfn.engine.services.register(host.clone());
+        let sequential = world.create("sequential", &product("sequential")).await;
+        let parallel = world.create("parallel", &product("parallel")).await;
+        let machines = json!({ "sequential": sequential, "parallel": parallel });
+        Self { time, world, host, dynamodb, sns, machines }
+    }
+
+    /// What the trigger says of a run.
+    fn shared() -> Value {
+        json!({ "workflow_id": "nightly", "workflow_execution_id": "nightly-1", "host": "mi-1", "parameters": { "DAY": "1" },
+                "heartbeat_seconds": 60, "secret_id": "s", "job_audit_table": "jobs" })
+    }
+
+    async fn start(&self, master: &Value, stages: Vec<Value>) -> String {
+        let master = self.world.create("master", master).await;
+        let input = json!({
+            "run": Self::shared(), "stages": stages, "machines": self.machines,
+            "notify": { "topic_arn": "arn:aws:sns:us-east-1:000000000000:t", "on": ["failed"] },
+            "workflow_audit_table": "runs", "timeout_seconds": 3600
+        });
+        self.world.start(&master, "nightly-1", input).await
+    }
+
+    /// Lets the pause before a retry pass, once the execution's tasks have failed so often.
+    async fn retry(&self, execution: &str, failed: usize) {
+        self.world.reach(execution, "TaskFailed", failed).await;
+        self.time.advance(60);
+    }
+
+    /// The last write to the run's record that has `part` in its expression.
+    fn write(&self, part: &str) -> Value {
+        let calls = self.dynamodb.calls();
+        let has = |body: &Value| body["UpdateExpression"].as_str().is_some_and(|text| text.contains(part));
+        calls.into_iter().map(|(_, body)| body).rfind(has).unwrap_or_else(|| panic!("nothing wrote {part}"))
+    }
+}
+
 async fn run(stages: Vec<Value>) -> (Value, Vec<String>, Vec<(String, Value)>) {
-    let dynamodb = Scripted::new("dynamodb", vec![Act::Answer(json!({}))]);
-    let sns = Scripted::new("sns", vec![Act::Answer(json!({ "MessageId": "1" }))]);
-    let world = World::new(TestTime::standing(), &[dynamodb, sns.clone()]).await;
-    let host = Arc::new(Host(Mutex::new(Arc::downgrade(&world.sfn)), Mutex::default()));
-    world.sfn.engine.services.register(host.clone());
-    let sequential = world.create("sequential", &product("sequential")).await;
-    let parallel = world.create("parallel", &product("parallel")).await;
-    let master = world.create("master", &product("master")).await;
-    let input = json!({
-        "run": { "workflow_id": "nightly", "workflow_execution_id": "nightly-1", "host": "mi-1", "parameters": { "DAY": "1" },
-                 "heartbeat_seconds": 60, "secret_id": "s", "job_audit_table": "jobs" },
-        "stages": stages, "machines": { "sequential": sequential, "parallel": parallel },
-        "notify": { "topic_arn": "arn:aws:sns:us-east-1:000000000000:t", "on": ["failed"] },
-        "workflow_audit_table": "runs", "timeout_seconds": 3600
-    });
-    let execution = world.start(&master, "nightly-1", input).await;
-    let end = world.end(&execution).await;
-    let jobs = host.1.lock().unwrap().clone();
-    (end, jobs, sns.calls())
+    let night = Night::new().await;
+    let execution = night.start(&product("master"), stages).await;
+    let end = night.world.end(&execution).await;
+    let jobs = night.host.jobs.lock().unwrap().clone();
+    (end, jobs, night.sns.calls())
 }
 
 #[tokio::test]
@@ -144,4 +200,173 @@ async fn a_parallel_stage_lets_all_jobs_end_and_may_be_passed_over() {
     assert_eq!(jobs, ["a", "bad1", "bad2", "d", "e"]);
     let cause = end["cause"].as_str().unwrap();
     assert!(cause.contains("2 of 4 jobs failed"), "{cause}");
+}
+
+/// A record that the agent did not make goes when the agent's own would.
+#[tokio::test]
+async fn a_job_that_no_agent_took_is_recorded_for_as_long_as_others() {
+    for days in [None, Some(7)] {
+        let night = Night::new().await;
+        let mut run = Night::shared();
+        run["audit_days"] = json!(days);
+        if days.is_none() {
+            run.as_object_mut().unwrap().remove("audit_days");
+        }
+        let input = json!({ "run": run, "stage": stage(1, "parallel", &["gone"], "stop") });
+        let parallel = night.machines["parallel"].as_str().unwrap();
+        let execution = night.world.start(parallel, "x", input).await;
+        assert_eq!(night.world.end(&execution).await["error"], "Rsql.JobsFailed");
+        let write = night.write(":status");
+        let values = &write["ExpressionAttributeValues"];
+        assert_eq!(values[":error"]["S"], "Ssm.InvalidInstanceIdException");
+        let expires = days.map(|days| json!({ "N": (START / 1000 + days * 86_400).to_string() }));
+        assert_eq!(values.get(":expires"), expires.as_ref());
+        let says = write["UpdateExpression"].as_str().unwrap();
+        assert_eq!(says.contains(":expires"), days.is_some(), "{says}");
+    }
+}
+
+/// What takes the job over and is refused must not leave it without a record.
+#[test]
+fn a_job_that_cannot_be_taken_over_is_recorded() {
+    for machine in ["sequential", "parallel"] {
+        let states = &product(machine)["States"]["RunScripts"]["ItemProcessor"]["States"];
+        assert_eq!(states["TakeOver"]["Catch"][0]["Next"], "RecordFailure", "{machine}");
+    }
+}
+
+fn report(end: &Value) -> Value {
+    serde_json::from_str(end["cause"].as_str().unwrap()).unwrap()
+}
+
+/// A result that outgrows the payload would be an error that nothing catches.
+#[tokio::test]
+async fn a_stage_names_its_failed_jobs_however_many_they_are() {
+    // Bytes are what is counted: some of these characters take two or three, and some six in JSON.
+    let message = "\u{1b}é界\"".repeat(225);
+    let night = Night::with(vec![Act::Answer(json!({}))], vec![Act::Answer(json!({}))], &message).await;
+    let names: Vec<String> = (0..200).map(|at| format!("bad{at}")).collect();
+    let mut stage = stage(1, "parallel", &names.iter().map(String::as_str).collect::<Vec<_>>(), "stop");
+    stage["max_concurrency"] = json!(4);
+    let parallel = night.machines["parallel"].as_str().unwrap();
+    let execution = night.world.start(parallel, "x", json!({ "run": Night::shared(), "stage": stage })).await;
+    let end = night.world.end(&execution).await;
+    assert_eq!(end["error"], "Rsql.JobsFailed", "{end:#}");
+    let report = report(&end)["message"].as_str().unwrap().to_owned();
+    assert!(report.starts_with("200 of 200 jobs failed: bad0, bad1, "), "{report}");
+    assert!(report.ends_with(", bad198, bad199"), "{report}");
+}
+
+#[tokio::test]
+async fn a_run_goes_on_after_any_number_of_failed_stages() {
+    let night =
+        Night::with(vec![Act::Answer(json!({}))], vec![Act::Answer(json!({}))], &"long ".repeat(190)).await;
+    let bad = ["bad1", "bad2", "bad3", "bad4", "bad5", "bad6", "bad7"];
+    let mut stages: Vec<Value> = (1..=30).map(|number| stage(number, "parallel", &bad, "continue")).collect();
+    stages.push(stage(31, "sequential", &["good"], "stop"));
+    let execution = night.start(&product("master"), stages).await;
+    let end = night.world.end(&execution).await;
+    assert_eq!(end["error"], "Rsql.RunFailed", "{end:#}");
+    let jobs = night.host.jobs.lock().unwrap().clone();
+    assert_eq!((jobs.len(), jobs.last().unwrap().as_str()), (30 * 7 + 1, "good"));
+    let record = night.write("execution_end_ts");
+    assert_eq!(record["ExpressionAttributeValues"][":status"]["S"], "failed");
+    let told = night.sns.calls()[0].1["Message"].as_str().unwrap().to_owned();
+    assert!(told.contains("stage 1 (stage 1): 7 of 7 jobs failed: bad1: long"), "{told}");
+    assert!(told.contains("stage 30 (stage 30): 7 of 7 jobs failed"), "{told}");
+}
+
+#[tokio::test]
+async fn few_failed_stages_tell_everything() {
+    let stages =
+        vec![stage(1, "parallel", &["a", "bad1"], "continue"), stage(2, "sequential", &["bad2"], "stop")];
+    let (end, _, _) = run(stages).await;
+    let failed = |job: &str| json!({ "job_name": job, "status": "failed", "error": "Rsql.ExitCode", "exit_code": 3, "message": "broke" });
+    let stages = &report(&end)["stages"];
+    assert_eq!(stages[0]["failed_jobs"], json!([failed("bad1")]), "{stages:#}");
+    assert_eq!(stages[1]["failed_jobs"], json!([failed("bad2")]), "{stages:#}");
+    assert_eq!(stages[0]["message"], "1 of 2 jobs failed: bad1: broke");
+}
+
+/// DynamoDB's throttling has no class of its own in the integration.
+#[tokio::test]
+async fn a_throttled_write_is_tried_again() {
+    let throttled = Act::Refuse(AwsError::client("ThrottlingException", "slow down"));
+    let night =
+        Night::with(vec![throttled, Act::Answer(json!({}))], vec![Act::Answer(json!({}))], "broke").await;
+    let execution = night.start(&product("master"), vec![stage(1, "sequential", &["a"], "stop")]).await;
+    night.retry(&execution, 1).await;
+    assert_eq!(night.world.end(&execution).await["status"], "SUCCEEDED");
+    let running =
+        night.dynamodb.calls().into_iter().filter(|(_, body)| {
+            body["UpdateExpression"].as_str().is_some_and(|text| text.contains(":running"))
+        });
+    assert_eq!(running.count(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_gets_is_recorded() {
+    let refused = Act::Refuse(AwsError::client("KMSAccessDeniedException", "no key for you"));
+    let night = Night::with(vec![Act::Answer(json!({}))], vec![refused], "broke").await;
+    let execution = night.start(&product("master"), vec![stage(1, "sequential", &["bad"], "stop")]).await;
+    // The first to fail is the stage.
+    for failed in 2..=5 {
+        night.retry(&execution, failed).await;
+    }
+    assert_eq!(night.world.end(&execution).await["error"], "Rsql.RunFailed");
+    let error = &night.write("notify_error")["ExpressionAttributeValues"][":error"]["S"];
+    assert!(error.as_str().unwrap().contains("no key for you"), "{error}");
+}
+
+/// The master with a stage's execution that a script plays.
+fn played(script: Vec<Act>) -> (Value, Arc<Scripted>) {
+    let mut master = product("master");
+    let stage = &mut master["States"]["RunStage"];
+    stage["Resource"] = json!("arn:aws:states:::aws-sdk:stage:run.waitForTaskToken");
+    stage["Arguments"] = json!({ "Token": "{% $states.context.Task.Token %}" });
+    (master, Scripted::new("stage", script))
+}
+
+impl Night {
+    fn register(&self, service: Arc<Scripted>) {
+        *service.world.lock().unwrap() = Arc::downgrade(&self.world.sfn);
+        self.world.sfn.engine.services.register(service);
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_could_not_be_started_is_started_again() {
+    let night = Night::new().await;
+    let (master, stages) = played(vec![
+        Act::Fail("StepFunctions.ExecutionLimitExceeded", "too many"),
+        Act::Fail("StepFunctions.AWSStepFunctionsException", "Rate exceeded"),
+        Act::Succeed(json!({})),
+    ]);
+    night.register(stages);
+    let execution = night.start(&master, vec![stage(1, "sequential", &["a"], "stop")]).await;
+    for failed in 1..=2 {
+        night.retry(&execution, failed).await;
+    }
+    assert_eq!(night.world.end(&execution).await["status"], "SUCCEEDED");
+}
+
+/// AWS keeps 32,768 characters of a cause, and a stage's input is in it.
+#[tokio::test]
+async fn a_stage_whose_description_is_cut_is_asked_for() {
+    let night = Night::new().await;
+    let stage = stage(1, "parallel", &["a", "bad"], "stop");
+    let parallel = night.machines["parallel"].as_str().unwrap();
+    let input = json!({ "run": Night::shared(), "stage": stage });
+    let child = night.world.start(parallel, "nightly-1-001", input).await;
+    assert_eq!(night.world.end(&child).await["error"], "Rsql.JobsFailed");
+
+    let cut: &str = format!("{{\"Input\":\"{}", "x".repeat(32_758)).leak();
+    let (master, stages) = played(vec![Act::Fail("States.TaskFailed", cut)]);
+    night.register(stages);
+    let execution = night.start(&master, vec![stage]).await;
+    let end = night.world.end(&execution).await;
+    let stage = &report(&end)["stages"][0];
+    assert_eq!(stage["error"], "Rsql.JobsFailed", "{stage:#}");
+    assert_eq!(stage["message"], "1 of 2 jobs failed: bad: broke");
+    assert_eq!(stage["failed_jobs"][0]["job_name"], "bad");
 }
