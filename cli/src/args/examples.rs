@@ -104,6 +104,8 @@ on again, restart the restart.
 The run id goes to stdout, progress to stderr. Where no `rsqlflow up` is running, this
 command carries the run itself and so waits for its end, with or without --wait; Ctrl-C then
 cancels the run. Otherwise Ctrl-C only stops watching. SIGTERM and SIGHUP do as Ctrl-C does.
+Runs that a killed process left are carried too; when this command leaves before their end,
+their scripts go on and the next `rsqlflow up` takes them up.
 --json prints {workflow_execution_id, execution_arn, already_started}, or what `status --json`
 prints where it waits.
 Exits 0 completed, 1 failed, 2 wrong usage or config item, 3 could not reach the backend.";

@@ -1,10 +1,14 @@
 //! `kill -9` of the embedded default between two stages: the run goes on after a restart, and nothing that had
 //! finished runs again.
 
+use std::fs::File;
+use std::process::{Child, Stdio};
+
 use rsqlflow_tests::processes::is_alive;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::up::Up;
 use rsqlflow_tests::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 #[test]
@@ -79,6 +83,56 @@ fn a_script_survives_kill_9_of_the_process_that_started_it() {
     up.stop();
     let left = site.processes(&[]);
     assert!(left.is_empty(), "processes are left: {left:?}");
+}
+
+/// Starts `rsqlflow run` without an `up`; what it says on standard error is in the file `said`.
+fn run_alone(site: &Site, arguments: &[&str], said: &str) -> Child {
+    site.command(&[&["run"], arguments].concat())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(site.path(said)).unwrap())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_command_that_leaves_does_not_end_the_scripts_of_others() {
+    let site = Site::new();
+    site.script("wait.sh", "#!/bin/sh\necho $$ >> started\nuntil [ -e go ]; do sleep 0.05; done\n");
+    site.script("quick.sh", "#!/bin/sh\n");
+    for (id, script) in [("w", "wait.sh"), ("quick", "quick.sh")] {
+        site.put(&json!({"workflow_id": id, "workflow_stages": [
+            {"execution_type": "sequential", "execution_flag": "y", "scripts": [script]}]}));
+    }
+    let mut first = run_alone(&site, &["w", "--id", "r"], "first");
+    wait_for("the script to start", || (site.lines("scripts/started").len() == 1).then_some(()));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let pid = site.lines("scripts/started")[0].parse().unwrap();
+
+    // Refused: it does not wait for what it found.
+    let refused = site.rsqlflow(&["run", "nosuch"]).expect(2);
+    assert!(refused.stderr.contains("run r is left as it was found"), "{}", refused.stderr);
+    assert!(is_alive(pid), "the script of run r was ended");
+
+    // Done with its own, and told to leave.
+    let mut second = run_alone(&site, &["quick", "--id", "q"], "second");
+    wait_for("it to say that it waits for run r", || {
+        site.lines("second").iter().any(|line| line.contains("carries run r too")).then_some(())
+    });
+    kill_process(Pid::from_child(&second), Signal::TERM).unwrap();
+    assert!(second.wait().unwrap().success(), "{:?}", site.lines("second"));
+    assert!(is_alive(pid), "the script of run r was ended");
+
+    let up = Up::start(&site);
+    site.file("scripts/go", "");
+    let status = wait_for("the run to end", || {
+        let status = site.status("r");
+        (!["triggered", "running"].contains(&status["execution_status"].as_str()?)).then_some(status)
+    });
+    assert_eq!(status["execution_status"], "completed", "{status}");
+    assert_eq!(site.lines("scripts/started").len(), 1, "it was started once");
+    up.stop();
 }
 
 #[test]
