@@ -72,8 +72,12 @@ Examples:
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  rsqlflow-agent serve                                   as the systemd unit does
-  eval \"$(rsqlflow env)\"; rsqlflow-agent serve --data-dir .rsqlflow/agent2   beside `rsqlflow up`";
+  rsqlflow-agent serve                       as the systemd unit does
+
+Beside an `rsqlflow up`, as a host of its own that up knows by [local.agents]
+i-00000002 = \".rsqlflow/second/agent.sock\" in rsqlflow.toml:
+  eval \"$(rsqlflow env)\"
+  RSQLFLOW_HOST=i-00000002 rsqlflow-agent serve --data-dir .rsqlflow/second";
 
 const DRAIN_EXAMPLES: &str = "\
 Examples:
