@@ -268,3 +268,9 @@ fn a_schedule_that_never_fires_is_refused() {
         assert!(found[0].starts_with(&format!("{path}: ")) && found[0].contains(says), "{bad}: {found:?}");
     }
 }
+
+#[test]
+fn a_key_that_is_there_twice_is_told_plainly() {
+    let told = workflow_from_text("workflow_id: w\nworkflow_id: v\n").unwrap_err().to_string();
+    insta::assert_snapshot!(told);
+}
