@@ -231,9 +231,7 @@ fn explained(
         let said = format!("{action}: {identity} gave no AWS credentials ({why})");
         let next = match identity {
             Identity::Profile { name, .. } => {
-                format!(
-                    "aws sts get-caller-identity --profile {name}    tries them without rsqlflow"
-                )
+                format!("aws sts get-caller-identity --profile {name}    tries them without rsqlflow")
             }
             Identity::Environment => "aws sts get-caller-identity".into(),
         };

@@ -241,6 +241,7 @@ fn the_settings_come_from_the_stack_and_never_go_over_a_file_unseen() {
         .keys()
         .map(|name| match name.as_str() {
             "Region" => (name.clone(), "eu-west-1".into()),
+            "DefaultHost" => (name.clone(), "i-0123456789abcdef0".into()),
             "HeartbeatSeconds" | "AuditDays" => (name.clone(), "45".into()),
             "MasterArn" | "SequentialArn" | "ParallelArn" => {
                 (name.clone(), format!("arn:aws:states:eu-west-1:123456789012:stateMachine:{name}"))
