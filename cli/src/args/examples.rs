@@ -62,7 +62,7 @@ Examples:
   rsqlflow config put nightly.yaml
   rsqlflow config put workflows/*.yaml
 
-Nothing is stored unless every file is right. The schedule of a workflow is made, changed or
+Nothing is stored unless every file is right; --json then prints what `config validate` does. The schedule of a workflow is made, changed or
 deleted with its item; where one of the two could not be written, the same command again
 mends it. --json prints [{file, workflow_id, action, schedule}], where action is created,
 updated or unchanged, and schedule the same, deleted or none.";
@@ -108,7 +108,9 @@ Runs that a killed process left are carried too; when this command leaves before
 their scripts go on and the next `rsqlflow up` takes them up.
 --json prints {workflow_execution_id, execution_arn, already_started}, or what `status --json`
 prints where it waits.
-Exits 0 completed, 1 failed, 2 wrong usage or config item, 3 could not reach the backend.";
+Exits 0 completed, or started where it does not wait; 1 failed; 2 wrong usage or config item,
+or no such workflow, run or job; 3 could not reach the backend. The id of a run that has ended
+starts nothing, and exits as that run did.";
 
 pub(super) const STATUS: &str = "\
 Examples:
