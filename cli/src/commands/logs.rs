@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rsqlflow_config::audit::JobAudit;
 use tokio::time::Instant;
 
 use super::wait;
@@ -11,7 +12,7 @@ use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
 use crate::logs::{CloudWatch, Line, Merge, Stream, streams};
-use crate::records::Records;
+use crate::records::{Place, Records, State};
 use crate::screen::{Screen, Tone, print};
 
 /// How long after the end lines may still be on their way: the agent ships them behind the callback.
@@ -59,8 +60,19 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
         };
         if !args.follow {
             if printed == 0 && merge.is_empty() {
-                let next = format!("next: rsqlflow status {}", args.run);
-                context.note(&format!("nothing has been printed yet; {next}"));
+                let over = records.run.execution_status.is_final();
+                let ran = |place: &Place<'_>| matches!(place.state, State::Accepted(_));
+                let what = match &args.job {
+                    Some(job)
+                        if over && !records.jobs().iter().any(|place| place.name == job && ran(place)) =>
+                    {
+                        format!("{job} never ran in this run")
+                    }
+                    None if over && !records.jobs().iter().any(ran) => "no job of this run ever ran".into(),
+                    _ if over => "nothing was printed".to_string(),
+                    _ => "nothing has been printed yet".to_string(),
+                };
+                context.note(&format!("{what}; next: rsqlflow status {}", args.run));
             }
             return Ok(Exit::Ok);
         }
@@ -85,6 +97,15 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
 }
 
 fn check_job(records: &Records, args: &LogsArgs) -> Result<(), CliError> {
+    let of = |job: &JobAudit| args.job.as_ref().is_none_or(|name| *name == job.job_name);
+    let had = records.jobs.iter().filter(|job| of(job)).map(|job| job.attempt).max();
+    if let (Some(attempt), Some(had)) = (args.attempt, had)
+        && attempt > had
+        && records.run.execution_status.is_final()
+    {
+        let job = args.job.clone().unwrap_or_else(|| "a job".into());
+        return Err(CliError::UnknownAttempt { run: args.run.clone(), job, attempt, had });
+    }
     let Some(job) = &args.job else { return Ok(()) };
     let places = records.jobs();
     if places.iter().any(|place| place.name == job) {
