@@ -72,3 +72,28 @@ fn a_port_that_is_taken_names_its_setting() {
     let told = rsqlflow_tests::site::run(site.command(&["up"]).env("RSQLFLOW_LOCAL_LISTEN", address));
     assert!(told.expect(3).stderr.contains("set local.listen"));
 }
+
+#[test]
+fn the_agent_beside_an_up_is_found_from_what_its_command_says() {
+    let site = Site::new();
+    let up = Up::start(&site);
+    let agent = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(rsqlflow_tests::site::binaries().join("rsqlflow-agent"));
+        command.args(arguments).current_dir(site.path(""));
+        for (name, _) in std::env::vars() {
+            if name.starts_with("RSQLFLOW_") || name.starts_with("AWS_") {
+                command.env_remove(name);
+            }
+        }
+        rsqlflow_tests::site::run(&mut command)
+    };
+    let told = agent(&["jobs"]).expect(3).stderr;
+    assert!(told.contains("--data-dir .rsqlflow/agent"), "{told}");
+    agent(&["jobs", "--data-dir", ".rsqlflow/agent"]).expect(0);
+    let report = agent(&["doctor", "--data-dir", ".rsqlflow/agent", "--json"]).json();
+    let failed: Vec<_> =
+        report["checks"].as_array().unwrap().iter().filter(|check| check["level"] == "fail").collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0]["hint"].as_str().unwrap().contains("rsqlflow env"), "{failed:?}");
+    up.stop();
+}
