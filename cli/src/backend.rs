@@ -88,6 +88,15 @@ impl Backend {
         }
     }
 
+    /// The way to an `rsqlflow up` that was started anew since, which has another port; none where nothing is new.
+    pub(crate) fn anew(&self, context: &Context) -> Option<Self> {
+        let Place::Up { endpoint, data_dir } = &self.place else { return None };
+        let up = discover(&context.data_dir).filter(|up| up.url != *endpoint)?;
+        let clients = clients::endpoint(&self.settings, &up);
+        let place = Place::Up { endpoint: up.url, data_dir: data_dir.clone() };
+        Some(Self { clients, place, settings: self.settings.clone() })
+    }
+
     /// Clients of an `rsqlflow up`.
     pub(crate) fn clients_of(settings: &Settings, up: &Endpoint) -> Clients {
         clients::endpoint(settings, up)

@@ -319,6 +319,8 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         }
         TriggerError::NotAsItWas(id) => Some(format!("rsqlflow run --restart-from {id}")),
         TriggerError::UnknownRun(_) => Some("rsqlflow runs".into()),
+        // Of an account, `explain` says more.
+        TriggerError::Aws { unreachable: true, .. } => Some("rsqlflow up, and the same command again".into()),
         TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
         | TriggerError::TooLarge { .. }

@@ -31,8 +31,11 @@ pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Exit, CliE
 async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<Exit, CliError> {
     let mut records = wait::records(backend, &args.run).await?;
     check_job(&records, args)?;
-    let source = CloudWatch::new(backend.clients.logs.clone(), &context.settings.log_group);
-    let mut merge = Merge::new(source);
+    let source =
+        |backend: &Backend| CloudWatch::new(backend.clients.logs.clone(), &context.settings.log_group);
+    let mut merge = Merge::new(source(backend));
+    // That of an `rsqlflow up` that was started anew meanwhile.
+    let mut anew: Option<Backend> = None;
     let several = args.job.is_none() && records.jobs().len() > 1;
     let wanted = |records: &Records| {
         let mut streams = streams(records);
@@ -53,6 +56,10 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
             Ok(printed) => printed,
             Err(error) if args.follow => {
                 reach.lost(error, pace.patience, |text| context.note(text))?;
+                if let Some(found) = anew.as_ref().unwrap_or(backend).anew(context) {
+                    merge.read_from(source(&found));
+                    anew = Some(found);
+                }
                 pace.long_pause().await;
                 continue;
             }
@@ -86,7 +93,7 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
             return Ok(Exit::Ok);
         }
         pace.long_pause().await;
-        match wait::records(backend, &args.run).await {
+        match wait::records(anew.as_ref().unwrap_or(backend), &args.run).await {
             Ok(now) => {
                 records = now;
                 reach.is_there();

@@ -59,7 +59,9 @@ pub(super) async fn until_settled(
     reporter: &mut Reporter,
 ) -> Result<Records, CliError> {
     let mut pace = backend.pace();
-    let audit = backend.audit();
+    let mut audit = backend.audit();
+    // That of an `rsqlflow up` that was started anew meanwhile.
+    let mut anew: Option<Backend> = None;
     let mut records = self::records(backend, run_id).await?;
     let mut ended: Option<Instant> = None;
     let mut reach = Reach::default();
@@ -80,7 +82,13 @@ pub(super) async fn until_settled(
                 reach.is_there();
             }
             Ok(_) => reach.is_there(),
-            Err(error) => reach.lost(error.into(), pace.patience, |text| reporter.say(text))?,
+            Err(error) => {
+                reach.lost(error.into(), pace.patience, |text| reporter.say(text))?;
+                if let Some(found) = anew.as_ref().unwrap_or(backend).anew(context) {
+                    audit = found.audit();
+                    anew = Some(found);
+                }
+            }
         }
     }
 }

@@ -174,3 +174,43 @@ fn one_id_is_one_run() {
     assert_eq!(site.status("r")["execution_status"], "completed");
     up.stop();
 }
+
+#[test]
+fn whoever_watches_goes_on_after_a_restart_of_up() {
+    let site = Site::new();
+    site.script(
+        "wait.sh",
+        "#!/bin/sh\necho before\ntouch started\nuntil [ -e go ]; do sleep 0.05; done\necho after\n",
+    );
+    site.put(&json!({"workflow_id": "w", "workflow_stages": [
+        {"execution_type": "sequential", "execution_flag": "y", "scripts": ["wait.sh"]}]}));
+    let up = Up::start(&site);
+    site.rsqlflow(&["run", "w", "--id", "r"]).expect(0);
+    wait_for("the script to start", || site.path("scripts/started").exists().then_some(()));
+    let watching = |arguments: &[&str], out: &str| {
+        let file = File::create(site.path(out)).unwrap();
+        site.command(arguments)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap()
+    };
+    let said = |out: &str, text: &str| {
+        wait_for(text, || site.lines(out).iter().any(|line| line.contains(text)).then_some(()));
+    };
+    let mut status = watching(&["status", "r", "--watch"], "status");
+    let mut logs = watching(&["logs", "r", "--follow"], "logs");
+    said("status", "wait.sh");
+    said("logs", "before");
+    up.kill_9();
+    // Each has noticed, so that what follows is the other port.
+    said("status", "out of reach");
+    said("logs", "out of reach");
+    let up = Up::start(&site);
+    site.file("scripts/go", "");
+    assert!(status.wait().unwrap().success(), "{:?}", site.lines("status"));
+    assert!(logs.wait().unwrap().success(), "{:?}", site.lines("logs"));
+    assert!(site.lines("logs").iter().any(|line| line == "after"), "{:?}", site.lines("logs"));
+    up.stop();
+}
