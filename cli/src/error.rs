@@ -269,7 +269,7 @@ fn embedded_next(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Op
     };
     match source.kind() {
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "use another --data-dir, or make {} yours: root or another user may have made it",
+            "use another --data-dir, or let this user write {}, which root or another user may have made",
             path.display()
         )),
         _ => Some("use another --data-dir".into()),

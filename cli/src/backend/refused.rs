@@ -178,7 +178,8 @@ fn explained(
     if loading
         && (lower.contains("no providers in chain")
             || lower.contains("not loaded")
-            || lower.contains("not enabled"))
+            || lower.contains("not enabled")
+            || (lower.contains("imds") && lower.contains("forbidden")))
     {
         let said =
             format!("{action}: there are no AWS credentials; tried {identity} and this machine's role");
@@ -284,6 +285,11 @@ mod tests {
             ),
             ("ResourceNotFoundException: Requested resource not found", false),
             ("dispatch failure: io error: dns error", true),
+            (
+                "dispatch failure: other: an error occurred while loading credentials: failed to load IMDS session token: \
+                 service error: request forbidden: IMDS is disabled or the caller has insufficient permissions.",
+                true,
+            ),
             ("service error: unhandled error: Error at offset 0: unexpected token '<'", false),
             (
                 "dispatch failure: other: an error occurred while loading credentials: Error retrieving credentials: \
