@@ -214,3 +214,21 @@ fn whoever_watches_goes_on_after_a_restart_of_up() {
     assert!(site.lines("logs").iter().any(|line| line == "after"), "{:?}", site.lines("logs"));
     up.stop();
 }
+
+#[test]
+fn the_warehouse_of_scripts_that_run_on_is_not_stopped_by_who_only_looks() {
+    let site = Site::new();
+    let up = Up::start(&site);
+    // Asking for its connection starts it.
+    up.shell("test -n \"$PORT\"").expect(0);
+    let record = std::fs::read_to_string(site.data_dir().join("warehouse/connection.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let port = u16::try_from(record["port"].as_u64().unwrap()).unwrap();
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    up.kill_9();
+    site.rsqlflow(&["runs"]).expect(0);
+    assert!(listens(), "the warehouse was stopped");
+    // Whoever carries runs ends it with them.
+    Up::start(&site).stop();
+    assert!(!listens(), "the warehouse was left");
+}
