@@ -126,6 +126,7 @@ impl Agent {
         let (handle, mailbox) = dispatcher::channel(journal.clone());
         let (stop, stop_seen) = watch::channel(None);
         let context = Arc::new(Context {
+            run_id: format!("{}/{}", rsqlflow_config::time::now(), std::process::id()),
             jobs_dir,
             cgroup: rsqlflow_supervisor::cgroup::delegated(),
             secrets: Secrets::new(clients.secrets.clone()),

@@ -22,6 +22,8 @@ const WARM_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Context {
     pub config: AgentConfig,
+    /// This run of an agent, told from every other: when it started, and its process.
+    pub run_id: String,
     pub clients: Clients,
     pub secrets: Secrets,
     pub dispatcher: Handle,

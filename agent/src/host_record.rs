@@ -41,7 +41,8 @@ pub(crate) async fn keep(context: &Context) {
     }
 }
 
-/// Says that the agent stops: what is sent meanwhile goes to other hosts.
+/// Says that the agent stops: what is sent meanwhile goes to other hosts. Where another agent has entered the host since,
+/// the host goes on with that one.
 pub(crate) async fn leave(context: &Context) {
     let overview = Overview { drained: false, running: 0, queued: 0, reporting: 0, free_bytes: 0 };
     let told = tokio::time::timeout(PATIENCE, write(context, Standing::Stopped, &overview)).await;
@@ -56,11 +57,13 @@ async fn write(context: &Context, standing: Standing, overview: &Overview) -> Re
     let count = |count: usize| number(i64::try_from(count).unwrap_or(i64::MAX));
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let config = &context.config;
-    context
-        .clients
-        .dynamodb
-        .put_item()
-        .table_name(&config.hosts_table)
+    let mut put = context.clients.dynamodb.put_item();
+    if standing == Standing::Stopped {
+        put = put
+            .condition_expression("attribute_not_exists(written_by) OR written_by = :me")
+            .expression_attribute_values(":me", text(&context.run_id));
+    }
+    put.table_name(&config.hosts_table)
         .item("instance_id", text(&config.instance_id))
         .item("host_status", text(standing.as_str()))
         .item("tags", text(&host::tags(&config.tags)))
@@ -69,6 +72,7 @@ async fn write(context: &Context, standing: Standing, overview: &Overview) -> Re
         .item("queued", count(overview.queued))
         .item("jobs", count(overview.running + overview.queued))
         .item("max_running_jobs", count(config.max_running_jobs))
+        .item("written_by", text(&context.run_id))
         .item("seen_ts", text(&rsqlflow_config::time::format(now)))
         .item("seen_at", number(now.timestamp()))
         .item("expires_at", number(now.timestamp() + host::FORGOTTEN_SECONDS))

@@ -158,14 +158,17 @@ pub enum ConfigCommand {
         files: Vec<PathBuf>,
     },
     /// Print a stored item as JSON
+    #[command(after_help = examples::CONFIG_GET)]
     Get {
         /// The workflow
         #[arg(value_name = "WORKFLOW")]
         id: String,
     },
     /// List the stored items
+    #[command(after_help = examples::CONFIG_LIST)]
     List,
     /// Delete a stored item; its runs and their audit records stay
+    #[command(after_help = examples::CONFIG_DELETE)]
     Delete {
         /// The workflow
         #[arg(value_name = "WORKFLOW")]
@@ -181,8 +184,10 @@ pub enum ConfigCommand {
         file: PathBuf,
     },
     /// Print the commented settings file with every default
+    #[command(after_help = examples::CONFIG_DEFAULTS)]
     Defaults,
     /// Print the JSON Schema of config items
+    #[command(after_help = examples::CONFIG_SCHEMA)]
     Schema,
 }
 

@@ -18,6 +18,7 @@ mod secrets;
 use std::time::Duration;
 
 use aws_sdk_sfn::types::ExecutionStatus;
+use rsqlflow_agent::Scripts;
 use rsqlflow_config::settings::{self, Settings, StateMachines};
 use rsqlflow_local::endpoint::{Endpoint, discover};
 use rsqlflow_trigger::{Audit, Items, ScheduleSettings, Schedules, Trigger, TriggerSettings};
@@ -85,6 +86,15 @@ impl Backend {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The way to an `rsqlflow up` that was started anew since, which has another port; none where nothing is new.
+    pub(crate) fn anew(&self, context: &Context) -> Option<Self> {
+        let Place::Up { endpoint, data_dir } = &self.place else { return None };
+        let up = discover(&context.data_dir).filter(|up| up.url != *endpoint)?;
+        let clients = clients::endpoint(&self.settings, &up);
+        let place = Place::Up { endpoint: up.url, data_dir: data_dir.clone() };
+        Some(Self { clients, place, settings: self.settings.clone() })
     }
 
     /// Clients of an `rsqlflow up`.
@@ -169,12 +179,18 @@ impl Backend {
         trigger(&self.clients, &self.settings)
     }
 
-    /// Ends what was opened for the command. A process that ends without it loses nothing.
+    /// Ends what was opened for the command, with the scripts that run here. A process that ends without it loses
+    /// nothing.
     pub(crate) async fn close(self) {
+        self.leave(Scripts::End).await;
+    }
+
+    /// Ends what was opened for the command. Scripts that go on are taken up by the next process that carries runs.
+    pub(crate) async fn leave(self, scripts: Scripts) {
         match self.place {
             Place::Aws(_) | Place::Up { .. } => {}
             Place::Here { embedded, .. } => tokio::select! {
-                () = embedded.close() => {}
+                () = embedded.close(scripts) => {}
                 // Whoever is in a hurry; the next process cleans up.
                 () = interrupted() => {}
             },

@@ -17,12 +17,24 @@ mod template;
 mod up;
 pub(crate) mod wait;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ConfigCommand};
 use crate::backend::refused::explain;
 use crate::context::Context;
 use crate::demo::demo;
 use crate::error::CliError;
 use crate::exit::Exit;
+
+/// What the command gets. What prints what settings or items may have, or checks a file, does so whatever state the
+/// settings are in, and `init` may be there to make the file that was named.
+fn context(cli: &Cli) -> Result<Context, CliError> {
+    use ConfigCommand::{Defaults, Schema, Validate};
+    let named = cli.global.settings.as_ref();
+    match &cli.command {
+        Command::Config(Defaults | Schema | Validate { .. }) => Context::lenient(&cli.global),
+        Command::Init(_) if named.is_some_and(|file| !file.exists()) => Context::without_file(&cli.global),
+        _ => Context::load(&cli.global),
+    }
+}
 
 /// Does what was typed.
 pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
@@ -33,7 +45,7 @@ pub(crate) async fn perform(cli: Cli) -> Result<Exit, CliError> {
     if let Command::Template { output } = cli.command {
         return template::template(output);
     }
-    let context = &Context::load(&cli.global)?;
+    let context = &context(&cli)?;
     let done = match cli.command {
         Command::Demo(args) => demo(context, args).await,
         Command::Up => up::up(context).await,

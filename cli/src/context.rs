@@ -1,6 +1,6 @@
 //! What every command gets: the settings, where data goes, and the way to the backend.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rsqlflow_config::settings::Settings;
 use serde::Serialize;
@@ -30,14 +30,43 @@ impl Context {
     /// # Errors
     /// [`CliError::Settings`] with everything that is wrong with them.
     pub(crate) fn load(global: &Global) -> Result<Self, CliError> {
+        Self::with_file(global, global.settings.as_deref())
+    }
+
+    /// For a settings file that is yet to be written: the defaults and the environment, and no other file.
+    ///
+    /// # Errors
+    /// As of [`Context::load`].
+    pub(crate) fn without_file(global: &Global) -> Result<Self, CliError> {
+        Self::with_file(global, Some(Path::new("/dev/null")))
+    }
+
+    /// For commands that settings only help: where the settings do not hold, the defaults without a directory of scripts.
+    ///
+    /// # Errors
+    /// When there is no working directory.
+    pub(crate) fn lenient(global: &Global) -> Result<Self, CliError> {
+        if let Ok(context) = Self::load(global) {
+            return Ok(context);
+        }
+        let defaults = Settings::load(Some(Path::new("/dev/null")), Path::new(""), []);
+        let mut settings = defaults.map_err(CliError::Settings)?;
+        settings.scripts_dir = PathBuf::new();
+        Ok(Self::new(global, settings, &std::env::current_dir()?))
+    }
+
+    fn with_file(global: &Global, file: Option<&Path>) -> Result<Self, CliError> {
         let here = std::env::current_dir()?;
         // Variables that are not text cannot be settings.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let settings =
-            Settings::load(global.settings.as_deref(), &here, environment).map_err(CliError::Settings)?;
+        let settings = Settings::load(file, &here, environment).map_err(CliError::Settings)?;
+        Ok(Self::new(global, settings, &here))
+    }
+
+    fn new(global: &Global, settings: Settings, here: &Path) -> Self {
         let data_dir = here.join(&global.data_dir);
-        Ok(Self { settings, data_dir, json: global.json, out: Screen::stdout(), err: Screen::stderr() })
+        Self { settings, data_dir, json: global.json, out: Screen::stdout(), err: Screen::stderr() }
     }
 
     /// Opens the way to the backend without a word: for commands that only look.

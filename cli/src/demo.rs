@@ -8,8 +8,9 @@ mod data;
 mod scripts;
 mod tables;
 
+use chrono::Utc;
 use rsqlflow_config::validate;
-use rsqlflow_trigger::StartRequest;
+use rsqlflow_trigger::{Put, Reconciled, StartRequest};
 
 use crate::args::DemoArgs;
 use crate::backend::{Backend, Need};
@@ -65,8 +66,24 @@ async fn shown(context: &Context, backend: &Backend, args: &DemoArgs) -> Result<
         validate::workflow_from_text(ITEM).map_err(CliError::embedded("reading the demo's item"))?;
     // It is shown once: an `rsqlflow up` of this directory is not to repeat it every night.
     (workflow.schedule, workflow.schedule_timezone) = (None, None);
-    backend.items().put(&workflow).await?;
-    tell(&format!("  workflow {} in table {}", workflow.workflow_id, context.settings.tables.config));
+    let put = backend.items().put(&workflow).await?;
+    // As `config put` does: an item that had a schedule does not leave it behind.
+    let schedule = match backend.schedules() {
+        Some(schedules) => schedules.reconcile(&workflow, Utc::now()).await?,
+        None => Reconciled::None,
+    };
+    let replaced = match (put, schedule) {
+        (Put::Updated, Reconciled::Deleted) => {
+            "; it replaces the item that was there, and its schedule is deleted"
+        }
+        (Put::Updated, _) => "; it replaces the item that was there",
+        (_, Reconciled::Deleted) => "; a schedule that it had is deleted",
+        _ => "",
+    };
+    tell(&format!(
+        "  workflow {} in table {}{replaced}",
+        workflow.workflow_id, context.settings.tables.config
+    ));
 
     step("The run");
     let request = StartRequest {

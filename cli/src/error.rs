@@ -6,6 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use rsqlflow_config::settings::SettingsError;
+use rsqlflow_local::cloud::CloudError;
+use rsqlflow_local::data_dir::DataDirError;
+use rsqlflow_local::endpoint::EndpointError;
 use rsqlflow_trigger::TriggerError;
 
 use crate::exit::Exit;
@@ -62,6 +65,18 @@ pub(crate) enum CliError {
         id: String,
         /// The nearest there is.
         nearest: Option<String>,
+    },
+    /// The job had no such attempt.
+    #[error("{job} in run `{run}` has no attempt {attempt}: it had {had}")]
+    UnknownAttempt {
+        /// The run.
+        run: String,
+        /// The job, or that it is about all of them.
+        job: String,
+        /// The attempt asked for.
+        attempt: u32,
+        /// The last there is.
+        had: u32,
     },
     /// The run has no such job.
     #[error("run `{run}` has no job `{job}`{}", did_you_mean(.nearest.as_deref()))]
@@ -176,6 +191,7 @@ impl CliError {
             | Self::UnknownWorkflow { .. }
             | Self::UnknownRun { .. }
             | Self::UnknownJob { .. }
+            | Self::UnknownAttempt { .. }
             | Self::NoTrigger { .. }
             | Self::NoSchedules
             | Self::NotLocal { .. } => Exit::Usage,
@@ -201,7 +217,9 @@ impl CliError {
             Self::InvalidFiles { .. } => Some("rsqlflow config schema    prints what a file may have".into()),
             Self::UnknownWorkflow { .. } => Some("rsqlflow config list".into()),
             Self::UnknownRun { .. } => Some("rsqlflow runs".into()),
-            Self::UnknownJob { run, .. } => Some(format!("rsqlflow status {run}")),
+            Self::UnknownJob { run, .. } | Self::UnknownAttempt { run, .. } => {
+                Some(format!("rsqlflow status {run}    lists its jobs"))
+            }
             Self::NotUp { .. } => Some("rsqlflow up".into()),
             Self::AlreadyUp { .. } => Some("eval \"$(rsqlflow env)\"".into()),
             Self::InUse { .. } => Some("wait for that process, or use another --data-dir".into()),
@@ -210,10 +228,10 @@ impl CliError {
             }
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
+            Self::Embedded { source, .. } => embedded_next(source.as_ref()),
             Self::ReadFile { .. }
             | Self::WriteFile { .. }
             | Self::NotAConnection { .. }
-            | Self::Embedded { .. }
             | Self::Output(_) => None,
         }
     }
@@ -236,6 +254,25 @@ impl CliError {
         if let Some(next) = self.next() {
             tell(&format!("{} {next}", screen.paint(Tone::Faint, "next:")));
         }
+    }
+}
+
+/// What helps the embedded default.
+fn embedded_next(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<String> {
+    if let Some(EndpointError::Bind { .. }) = source.downcast_ref() {
+        return Some(
+            "free the port, or set local.listen: RSQLFLOW_LOCAL_LISTEN=127.0.0.1:0 is any free one".into(),
+        );
+    }
+    let CloudError::DataDir(DataDirError::Io { source, path, .. }) = source.downcast_ref()? else {
+        return None;
+    };
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "use another --data-dir, or let this user write {}, which root or another user may have made",
+            path.display()
+        )),
+        _ => Some("use another --data-dir".into()),
     }
 }
 
@@ -284,6 +321,8 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         }
         TriggerError::NotAsItWas(id) => Some(format!("rsqlflow run --restart-from {id}")),
         TriggerError::UnknownRun(_) => Some("rsqlflow runs".into()),
+        // Of an account, `explain` says more.
+        TriggerError::Aws { unreachable: true, .. } => Some("rsqlflow up, and the same command again".into()),
         TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
         | TriggerError::TooLarge { .. }

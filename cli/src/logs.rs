@@ -147,6 +147,11 @@ impl<P: Pages> Merge<P> {
         Self { pages, known: BTreeSet::new(), waiting: VecDeque::new(), open: Vec::new() }
     }
 
+    /// Goes on reading from elsewhere, where the same streams are.
+    pub(crate) fn read_from(&mut self, pages: P) {
+        self.pages = pages;
+    }
+
     /// Adds the streams that are new, in the order of their starts.
     pub(crate) fn add(&mut self, streams: Vec<Stream>) {
         for stream in streams {

@@ -28,6 +28,9 @@ pub const LOCAL_HOST: &str = "i-rsqlflow";
 /// Region of the embedded default where none is set.
 const LOCAL_REGION: &str = "us-east-1";
 
+/// What `backend` may be.
+const BACKENDS: [&str; 2] = ["local", "aws"];
+
 /// Tables whose keys are the operator's own.
 const OPEN_TABLES: [&str; 4] = ["agent.environment", "agent.pools", "local.agents", "local.secrets"];
 
@@ -238,6 +241,8 @@ impl Settings {
         let implied = base.join(FILE_NAME);
         let file = file.map(Path::to_path_buf).or_else(|| implied.exists().then_some(implied));
         let mut scripts_base = base.to_path_buf();
+        // Where the backend is said, for a word that is none.
+        let mut backend_origin = None;
         if let Some(path) = file {
             let text = std::fs::read_to_string(&path)
                 .map_err(|source| SettingsError::Read { path: path.clone(), source })?;
@@ -248,15 +253,25 @@ impl Settings {
             {
                 scripts_base = base.join(parent);
             }
+            backend_origin = over.contains_key("backend").then(|| origin.clone());
             lay_over(&mut table, over, "", &origin, &mut problems);
         }
         for (name, value) in environment {
+            if name == "RSQLFLOW_BACKEND" {
+                backend_origin = Some(name.clone());
+            }
             if let Some(key) = name.strip_prefix(ENV_PREFIX) {
                 set_from_environment(&mut table, &name, key, &value, &mut problems);
             }
         }
         unknown_secret_keys(&table, &mut problems);
         wrong_counts(&table, &mut problems);
+        if let Some(word) =
+            table.get("backend").and_then(Value::as_str).filter(|word| !BACKENDS.contains(word))
+        {
+            let origin = backend_origin.map(|origin| origin + ": ").unwrap_or_default();
+            problems.push(format!("{origin}backend: is `{word}`, must be {}", BACKENDS.join(" or ")));
+        }
         if !problems.is_empty() {
             return Err(SettingsError::Problems(problems));
         }
@@ -298,6 +313,38 @@ impl Settings {
             if let Some(problem) = crate::names::instance_id_problem(host) {
                 problems.push(format!("local.agents: {problem}"));
             }
+        }
+        // In an account an empty one is none: every workflow names its own.
+        if !(self.host.is_empty() && self.backend == Backend::Aws)
+            && let Some(problem) = crate::names::instance_id_problem(&self.host)
+        {
+            problems.push(format!("host: {problem}"));
+        }
+        let tables = &self.tables;
+        for (key, name) in [
+            ("config", &tables.config),
+            ("job_audit", &tables.job_audit),
+            ("workflow_audit", &tables.workflow_audit),
+            ("hosts", &tables.hosts),
+        ] {
+            if name.is_empty() {
+                problems.push(format!(
+                    "tables.{key}: is empty; write the name of the table, for instance rsqlflow-{}",
+                    key.replace('_', "-")
+                ));
+            }
+        }
+        if self.secret_id.is_empty() && self.backend == Backend::Local {
+            problems.push(
+                "secret_id: is empty; write the id of a secret, for instance rsqlflow/warehouse".into(),
+            );
+        }
+        let listen = &self.local.listen;
+        if !listen.parse().is_ok_and(|at: SocketAddr| at.ip().is_loopback()) {
+            problems.push(format!(
+                "local.listen: `{listen}` is not a loopback address with a port; write for instance 127.0.0.1:4566, or \
+                 127.0.0.1:0 for any free port"
+            ));
         }
         let listen = &self.agent.listen;
         if !listen.is_empty() && !self.agent.listen_address().is_some_and(|at| at.ip().is_loopback()) {

@@ -88,6 +88,21 @@ fn limits_that_are_none_are_told() {
 }
 
 #[test]
+fn values_that_cannot_be_are_told_with_their_key() {
+    let told = load(
+        "host = 'foo'\nsecret_id = ''\n[tables]\nconfig = ''\njob_audit = ''\n[local]\nlisten = 'abc'",
+        &[],
+    );
+    let listen = load("", &[("RSQLFLOW_LOCAL_LISTEN", "0.0.0.0:4566")]);
+    let host = load("host = ''", &[]);
+    let backend = [load("backend = 'awss'", &[]), load("backend = 'aws'", &[("RSQLFLOW_BACKEND", "cloud")])];
+    let told = [told, listen, host].into_iter().chain(backend).map(Result::unwrap_err).collect::<Vec<_>>();
+    insta::assert_snapshot!(told.join("\n"));
+    let account = load("backend = 'aws'\nhost = ''\nsecret_id = ''", &[]).unwrap();
+    assert_eq!((account.host.as_str(), account.secret_id.as_str()), ("", ""));
+}
+
+#[test]
 fn mistakes_are_named_all_at_once() {
     let error = load(
         "regoin = 'x'\nheartbeat_seconds = 'often'\n[agent]\ngrace = 1\n[tabels]\nconfig = 'c'",

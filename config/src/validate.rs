@@ -58,7 +58,12 @@ pub fn parse(text: &str) -> Result<Value, InvalidItem> {
         Ok(value) => Ok(value),
         Err(json) if text.trim_start().starts_with('{') => Err(InvalidItem::Syntax(json.to_string())),
         Err(_) => serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
-            .map_err(|yaml| InvalidItem::Syntax(yaml.to_string())),
+            // An option of the library is none of the operator's.
+            .map_err(|yaml| {
+                InvalidItem::Syntax(
+                    yaml.to_string().replace(", set DuplicateKeyPolicy in Options if acceptable", ""),
+                )
+            }),
     }
 }
 

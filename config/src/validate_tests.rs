@@ -94,6 +94,27 @@ fn the_examples_hold() {
 }
 
 #[test]
+fn a_flag_is_y_or_n() {
+    let item = |flag: &str| {
+        format!(
+            "workflow_id: w\nexecution_flag: {flag}\nworkflow_stages:\n\
+             - {{execution_flag: y, execution_type: sequential, scripts: [a.sh]}}\n\
+             - {{execution_flag: {flag}, execution_type: sequential, scripts: [b.sh]}}"
+        )
+    };
+    for flag in ["y", "Y", "n", "N", "\"y\""] {
+        workflow_from_text(&item(flag)).unwrap();
+    }
+    for flag in ["yes", "no", "maybe", "\"\"", "\" y\"", "true", "on", "1"] {
+        let told = workflow_from_text(&item(flag)).unwrap_err().to_string();
+        let paths: Vec<_> =
+            told.lines().filter_map(|line| line.split_once(": ")).map(|(path, _)| path).collect();
+        assert_eq!(paths, ["execution_flag", "workflow_stages[1].execution_flag"], "{flag}: {told}");
+        assert!(told.contains("\"y\" or \"n\""), "{told}");
+    }
+}
+
+#[test]
 fn nothing_to_run_is_a_mistake() {
     let off = SEED.replace("\"y\"", "\"n\"").replace("\"Y\"", "\"n\"");
     let error = workflow_from_text(&off).unwrap_err().to_string();
@@ -246,4 +267,10 @@ fn a_schedule_that_never_fires_is_refused() {
         assert_eq!(found.len(), 1, "{bad}: {found:?}");
         assert!(found[0].starts_with(&format!("{path}: ")) && found[0].contains(says), "{bad}: {found:?}");
     }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_told_plainly() {
+    let told = workflow_from_text("workflow_id: w\nworkflow_id: v\n").unwrap_err().to_string();
+    insta::assert_snapshot!(told);
 }

@@ -25,7 +25,8 @@ pub struct Workflow {
     pub workflow_description: Option<String>,
     /// The stages, run one after another.
     pub workflow_stages: Vec<Stage>,
-    /// `n` keeps the workflow from being run; anything else than `y`/`Y` does.
+    /// `n` or `N` keeps the workflow from being run; `y`, `Y` or no flag does not.
+    #[schemars(regex(pattern = "^[yYnN]$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_flag: Option<String>,
     /// When to run: `cron(...)`, `rate(...)` or `at(...)` as EventBridge Scheduler writes them.
@@ -103,7 +104,8 @@ pub struct Stage {
     /// What the stage does; shown by `rsqlflow status`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage_description: Option<String>,
-    /// `y` or `Y` runs the stage, anything else skips it.
+    /// `y` or `Y` runs the stage, `n` or `N` skips it.
+    #[schemars(regex(pattern = "^[yYnN]$"))]
     #[serde(default = "yes")]
     pub execution_flag: String,
     /// Whether the scripts run one after another or together.

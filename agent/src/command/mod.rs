@@ -72,8 +72,12 @@ Examples:
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  rsqlflow-agent serve                                   as the systemd unit does
-  eval \"$(rsqlflow env)\"; rsqlflow-agent serve --data-dir .rsqlflow/agent2   beside `rsqlflow up`";
+  rsqlflow-agent serve                       as the systemd unit does
+
+Beside an `rsqlflow up`, as a host of its own that up knows by [local.agents]
+i-00000002 = \".rsqlflow/second/agent.sock\" in rsqlflow.toml:
+  eval \"$(rsqlflow env)\"
+  RSQLFLOW_HOST=i-00000002 rsqlflow-agent serve --data-dir .rsqlflow/second";
 
 const DRAIN_EXAMPLES: &str = "\
 Examples:
@@ -260,6 +264,15 @@ fn answered(answer: Result<Reply, ClientError>) -> Result<Reply, Failure> {
     }
 }
 
+/// What to type where the agent of an `rsqlflow up` is meant.
+pub(crate) const BESIDE_UP: &str =
+    "the agent of the `rsqlflow up` here is asked with --data-dir .rsqlflow/agent";
+
+/// Whether there is one in the working directory, where there is none of the service.
+pub(crate) fn beside_up() -> bool {
+    Path::new(".rsqlflow/agent").join(SOCKET_FILE_NAME).exists()
+}
+
 /// What to do about an agent that was not reached.
 fn remedy(error: &ClientError) -> &'static str {
     const NOT_RUNNING: &str =
@@ -268,7 +281,13 @@ fn remedy(error: &ClientError) -> &'static str {
         ClientError::Connect { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             "only root and the agent's own user may: use sudo"
         }
-        ClientError::Connect { socket, .. } if socket.starts_with(DEFAULT_DATA_DIR) => NOT_RUNNING,
+        ClientError::Connect { socket, .. } if socket.starts_with(DEFAULT_DATA_DIR) => {
+            if beside_up() {
+                BESIDE_UP
+            } else {
+                NOT_RUNNING
+            }
+        }
         ClientError::Connect { .. } => "is it running? rsqlflow up, or rsqlflow-agent serve, starts one",
         ClientError::Silent { .. } => "systemctl restart rsqlflow-agent; scripts that run go on",
         ClientError::Broken(_) => "systemctl status rsqlflow-agent says how it is",

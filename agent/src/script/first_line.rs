@@ -16,9 +16,10 @@ pub(super) const FIRST_LINE_MAX: usize = 256;
 pub(super) type Interpreter = (PathBuf, Option<OsString>);
 
 /// Reads the `start` of a script, [`FIRST_LINE_MAX`] bytes and one more where it is longer than that. `None` without
-/// an interpreter of its own.
+/// an interpreter of its own. `file` is the script's whole path.
 pub(super) fn interpreter(
     script: &str,
+    file: &Path,
     start: &[u8],
     path: &str,
 ) -> Result<Option<Interpreter>, ScriptProblem> {
@@ -26,7 +27,7 @@ pub(super) fn interpreter(
     let end = start.iter().position(|byte| *byte == b'\n');
     let line = &start[..end.unwrap_or(start.len())];
     if line.ends_with(b"\r") {
-        return Err(ScriptProblem::DosLineEnd { script: script() });
+        return Err(ScriptProblem::DosLineEnd { script: script(), path: file.to_owned() });
     }
     let Some(words) = line.strip_prefix(b"#!").map(<[u8]>::trim_ascii).filter(|words| !words.is_empty())
     else {
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     fn read(start: &str) -> Result<Option<Interpreter>, ScriptProblem> {
-        interpreter("x", start.as_bytes(), "/usr/bin:/bin")
+        interpreter("x", Path::new("/srv/x"), start.as_bytes(), "/usr/bin:/bin")
     }
 
     fn runs(start: &str) -> Option<(String, Option<String>)> {
@@ -145,8 +146,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read(start in prop::collection::vec(any::<u8>(), 0..=FIRST_LINE_MAX + 1)) {
-            let _ = interpreter("x", &start, "/bin");
-            let _ = interpreter("x", &[b"#!/usr/bin/env ", &start[..]].concat(), "/bin");
+            let _ = interpreter("x", Path::new("/srv/x"), &start, "/bin");
+            let _ = interpreter("x", Path::new("/srv/x"), &[b"#!/usr/bin/env ", &start[..]].concat(), "/bin");
         }
     }
 }

@@ -137,7 +137,7 @@ pub(crate) fn look(script: &str, places: &Places<'_>) -> Result<Found, ScriptPro
         check_program(script, &path, &file)?;
         Kind::Program
     } else {
-        let interpreter = match first_line::interpreter(script, start, places.path)? {
+        let interpreter = match first_line::interpreter(script, &path, start, places.path)? {
             Some(interpreter) => interpreter,
             None => (find_program("sh", places.path)?, None),
         };

@@ -33,8 +33,8 @@ pub(crate) enum ScriptProblem {
         "script {script} is empty: it may not have been copied whole. One that does nothing on purpose holds: exit 0"
     )]
     Empty { script: String },
-    #[error("script {script} has DOS line ends; convert it, for instance with: sed -i 's/\\r$//' {script}")]
-    DosLineEnd { script: String },
+    #[error("script {script} has DOS line ends; convert it, for instance with: sed -i 's/\\r$//' {}", .path.display())]
+    DosLineEnd { script: String, path: PathBuf },
     #[error(
         "script {script} has a first line of more than {max} bytes, which the kernel does not read to its end"
     )]

@@ -29,8 +29,8 @@ Examples:
   RSQLFLOW_LOCAL_LISTEN=127.0.0.1:4566 rsqlflow up
 
 It prints its endpoint and directories when it is ready, with --json as one line:
-{endpoint, region, data_dir, scripts_dir, host, warehouse, schedules, next, pid}. It fires the schedules of
-the workflows (`rsqlflow schedule list`). Ctrl-C or SIGTERM stops it.
+{endpoint, region, data_dir, scripts_dir, host, warehouse, schedules, next, pid}.
+It fires the schedules of the workflows (`rsqlflow schedule list`). Ctrl-C or SIGTERM stops it.
 Scripts that are running are ended then, and their jobs fail with Rsql.HostLost. Runs that
 have no script running at that moment go on when it is started again.";
 
@@ -49,6 +49,38 @@ Examples:
   rsqlflow config diff nightly.yaml
   rsqlflow config get nightly";
 
+pub(super) const CONFIG_GET: &str = "\
+Examples:
+  rsqlflow config get nightly
+  rsqlflow config get nightly > nightly.json && rsqlflow config put nightly.json";
+
+pub(super) const CONFIG_LIST: &str = "\
+Examples:
+  rsqlflow config list
+  rsqlflow config list --json | jq -r '.[].workflow_id'";
+
+pub(super) const CONFIG_DELETE: &str = "\
+Examples:
+  rsqlflow config delete nightly
+  rsqlflow config delete nightly --yes
+
+Its schedule is deleted with it. --json prints {workflow_id, deleted, schedule_deleted}.";
+
+pub(super) const CONFIG_DEFAULTS: &str = "\
+Examples:
+  rsqlflow config defaults > rsqlflow.toml
+  rsqlflow config defaults | less
+
+It needs no settings, and prints TOML with --json as well.";
+
+pub(super) const CONFIG_SCHEMA: &str = "\
+Examples:
+  rsqlflow config schema > workflow.schema.json
+  rsqlflow config schema | jq '.properties.schedule'
+
+It needs no settings. Editors check and complete items with it: in YAML, a first line of
+# yaml-language-server: $schema=workflow.schema.json";
+
 pub(super) const CONFIG_VALIDATE: &str = "\
 Examples:
   rsqlflow config validate workflows/*.yaml
@@ -62,7 +94,7 @@ Examples:
   rsqlflow config put nightly.yaml
   rsqlflow config put workflows/*.yaml
 
-Nothing is stored unless every file is right. The schedule of a workflow is made, changed or
+Nothing is stored unless every file is right; --json then prints what `config validate` does. The schedule of a workflow is made, changed or
 deleted with its item; where one of the two could not be written, the same command again
 mends it. --json prints [{file, workflow_id, action, schedule}], where action is created,
 updated or unchanged, and schedule the same, deleted or none.";
@@ -105,9 +137,13 @@ on again, restart the restart.
 The run id goes to stdout, progress to stderr. Where no `rsqlflow up` is running, this
 command carries the run itself and so waits for its end, with or without --wait; Ctrl-C then
 cancels the run. Otherwise Ctrl-C only stops watching. SIGTERM and SIGHUP do as Ctrl-C does.
+Runs that a killed process left are carried too; when this command leaves before their end,
+their scripts go on and the next `rsqlflow up` takes them up.
 --json prints {workflow_execution_id, execution_arn, already_started}, or what `status --json`
 prints where it waits.
-Exits 0 completed, 1 failed, 2 wrong usage or config item, 3 could not reach the backend.";
+Exits 0 completed, or started where it does not wait; 1 failed; 2 wrong usage or config item,
+or no such workflow, run or job; 3 could not reach the backend. The id of a run that has ended
+starts nothing, and exits as that run did.";
 
 pub(super) const STATUS: &str = "\
 Examples:
@@ -129,8 +165,8 @@ Examples:
   rsqlflow hosts
   rsqlflow hosts --json | jq -r '.[] | select(.online) | .instance_id'
 
-A host enters itself into the table of hosts four times a minute, and is offline when it has not for a minute.
-`rsqlflow-agent drain` on the host keeps new jobs from it.";
+A host enters itself into the table of hosts four times a minute, and is offline when it has
+not for a minute. `rsqlflow-agent drain` on the host keeps new jobs from it.";
 
 pub(super) const LOGS: &str = "\
 Examples:
@@ -152,8 +188,9 @@ Examples:
   rsqlflow init --stack rsqlflow --profile prod --region eu-west-1
   rsqlflow --settings /etc/rsqlflow/rsqlflow.toml init --stack rsqlflow
 
-Writes rsqlflow.toml, or the file of --settings. Where there is one, what would change is shown and asked
-for; without a terminal it needs --force. Comments and other settings stay as they are.";
+Writes rsqlflow.toml, or the file of --settings. Where there is one, what would change is
+shown and asked for; without a terminal it needs --force. Comments and other settings stay as
+they are. --json prints {file, action}: action is created, updated or unchanged.";
 
 pub(super) const TEMPLATE: &str = "\
 Examples:

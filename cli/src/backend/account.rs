@@ -44,7 +44,9 @@ pub(crate) async fn open(settings: &Settings, http: SharedHttpClient) -> Result<
     let Some(region) = config.region().map(ToString::to_string).filter(|region| !region.is_empty()) else {
         return Err(CliError::Account {
             said: format!("no AWS Region: neither the settings nor AWS_REGION nor {identity} has one"),
-            next: Some("set region in rsqlflow.toml, or: export AWS_REGION=...".into()),
+            next: Some(
+                "set region in rsqlflow.toml, or: export AWS_REGION=...; rsqlflow init has --region".into(),
+            ),
             exit: Exit::Usage,
         });
     };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_sfn::config::SharedHttpClient;
-use rsqlflow_agent::AgentConfig;
+use rsqlflow_agent::{AgentConfig, Scripts};
 use rsqlflow_config::settings::Settings;
 use rsqlflow_local::clock::Clock;
 use rsqlflow_local::cloud::{CloudError, CloudOptions, LocalCloud};
@@ -222,7 +222,12 @@ impl Embedded {
     }
 
     /// Ends it: schedules and the endpoint first, then the agent and the scripts it runs, then the warehouse they use.
-    pub(crate) async fn close(self) {
+    /// Scripts that go on keep their warehouse, as they do under a command that carries no runs.
+    pub(crate) async fn close(self, scripts: Scripts) {
+        let ends = match self.runtime {
+            Some(_) => scripts == Scripts::End,
+            None => self.cloud.warehouse().is_running().await,
+        };
         if let Some(runtime) = self.runtime {
             // A delivery that finds no function would count as one that no other try can mend.
             if let Some(firing) = runtime.firing {
@@ -236,9 +241,11 @@ impl Embedded {
             for host in std::iter::once(&self.settings.host).chain(self.settings.local.agents.keys()) {
                 self.cloud.ssm().detach(host);
             }
-            runtime.host.shutdown().await;
+            runtime.host.shutdown(scripts).await;
             runtime.records.abort();
         }
-        self.cloud.close().await;
+        if ends {
+            self.cloud.close().await;
+        }
     }
 }

@@ -11,7 +11,7 @@ mod separate;
 use std::path::Path;
 use std::sync::Arc;
 
-use rsqlflow_agent::{Accepted, AgentConfig, Clients, StartError};
+use rsqlflow_agent::{Accepted, AgentConfig, Clients, Scripts, StartError};
 use rsqlflow_config::settings::Settings;
 use rsqlflow_local::ssm::{CommandHost, CommandOutcome, HostCommand, RUN_SCRIPT, Running};
 
@@ -50,9 +50,9 @@ impl Host {
     }
 
     /// Ends the agent of this process; a daemon of its own goes on.
-    pub(super) async fn shutdown(&self) {
+    pub(super) async fn shutdown(&self, scripts: Scripts) {
         if let Agent::Embedded(agent) = &self.agent {
-            agent.shutdown().await;
+            agent.shutdown(scripts).await;
         }
     }
 

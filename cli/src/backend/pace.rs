@@ -26,7 +26,7 @@ impl Pace {
 
     /// An `rsqlflow up` may be started anew.
     pub(super) fn up() -> Self {
-        Self::new(20, 500, 15)
+        Self::new(20, 500, 30)
     }
 
     /// This process.

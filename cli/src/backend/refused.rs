@@ -5,6 +5,7 @@
 //! command may meet every one of them. What is not known here is told as the service said it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use rsqlflow_config::settings::{Backend, Settings};
 use rsqlflow_trigger::TriggerError;
@@ -16,7 +17,12 @@ use crate::exit::Exit;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// A profile's.
-    Profile(String),
+    Profile {
+        /// Its name.
+        name: String,
+        /// The profile to log in to, which may be the one that it takes its credentials from; none without SSO.
+        login: Option<String>,
+    },
     /// Keys in environment variables.
     Environment,
 }
@@ -25,21 +31,29 @@ impl Identity {
     /// As the settings and the environment say.
     pub(crate) fn of(settings: &Settings) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        if !settings.profile.is_empty() {
-            Self::Profile(settings.profile.clone())
+        let name = if !settings.profile.is_empty() {
+            settings.profile.clone()
         } else if set("AWS_ACCESS_KEY_ID").is_some() {
-            Self::Environment
+            return Self::Environment;
         } else {
-            Self::Profile(set("AWS_PROFILE").unwrap_or_else(|| "default".into()))
-        }
+            set("AWS_PROFILE").unwrap_or_else(|| "default".into())
+        };
+        let file = set("AWS_CONFIG_FILE").map(PathBuf::from);
+        let file = file.or_else(|| Some(std::env::home_dir()?.join(".aws/config")));
+        let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+        let login = login(&text, &name);
+        Self::Profile { name, login }
     }
 
     /// The command that renews it.
     fn renewed(&self) -> String {
         match self {
-            Self::Profile(profile) => format!("aws sso login --profile {profile}"),
+            Self::Profile { login: Some(profile), .. } => format!("aws sso login --profile {profile}"),
+            Self::Profile { name, login: None } => {
+                format!("give the profile new keys: aws configure --profile {name}")
+            }
             Self::Environment => {
-                "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew, or unset them"
+                "export new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or unset them"
                     .into()
             }
         }
@@ -49,9 +63,56 @@ impl Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Profile(profile) => write!(f, "profile {profile}"),
+            Self::Profile { name, .. } => write!(f, "profile {name}"),
             Self::Environment => f.write_str("keys of the environment"),
         }
+    }
+}
+
+/// The profile that `aws sso login` renews `name` by, in the text of an AWS config file: itself or one that it takes its
+/// credentials from. The SDK's own reading of the file is not public.
+fn login(text: &str, name: &str) -> Option<String> {
+    /// More are a circle.
+    const CHAIN: usize = 5;
+    let mut name = name.to_string();
+    for _ in 0..CHAIN {
+        let mut inside = false;
+        let mut settings: Vec<(&str, &str)> = Vec::new();
+        for line in text.lines() {
+            if let Some(section) = line.trim().strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+                let section = section.trim();
+                inside = section.strip_prefix("profile ").unwrap_or(section).trim() == name;
+            } else if inside && let Some((key, value)) = line.split_once('=') {
+                settings.push((key.trim(), value.trim()));
+            }
+        }
+        if settings.iter().any(|(key, _)| ["sso_session", "sso_start_url"].contains(key)) {
+            return Some(name);
+        }
+        name = settings.iter().find(|(key, _)| *key == "source_profile")?.1.to_string();
+    }
+    None
+}
+
+/// Where the account is asked, for people.
+fn address(settings: &Settings) -> String {
+    let set =
+        |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    if let Some(url) = set(&["AWS_ENDPOINT_URL"]) {
+        return without_password(&url);
+    }
+    let region = if settings.region.is_empty() { "the Region" } else { &settings.region };
+    let place = format!("the AWS endpoints of {region}");
+    match set(&["HTTPS_PROXY", "https_proxy"]) {
+        Some(proxy) => format!("{place}, by way of the proxy {}", without_password(&proxy)),
+        None => place,
+    }
+}
+
+fn without_password(url: &str) -> String {
+    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, place)) => format!("{scheme}://{place}"),
+        None => url.to_string(),
     }
 }
 
@@ -61,7 +122,7 @@ pub(crate) fn explain(error: CliError, settings: &Settings) -> CliError {
         CliError::Trigger(TriggerError::Aws { action, message, unreachable })
             if settings.backend == Backend::Aws =>
         {
-            explained(action, &message, unreachable, &Identity::of(settings))
+            explained(action, &message, unreachable, &Identity::of(settings), &address(settings))
                 .unwrap_or_else(|| CliError::Trigger(TriggerError::Aws { action, message, unreachable }))
         }
         error => error,
@@ -77,17 +138,23 @@ const WRONG_KEYS: [&str; 5] = [
     "InvalidAccessKeyId",
 ];
 
-/// Whether waiting can help: nobody answered, and not for want of credentials.
+/// Whether waiting can help: AWS did not answer, and not for want of credentials.
 pub(crate) fn may_pass(error: &CliError) -> bool {
-    let CliError::Trigger(TriggerError::Aws { action, message, unreachable: true }) = error else {
+    let CliError::Trigger(TriggerError::Aws { action, message, unreachable }) = error else {
         return false;
     };
-    let identity = Identity::Environment;
-    explained(action, message, true, &identity).is_none_or(|error| error.exit() == Exit::Unreachable)
+    explained(action, message, *unreachable, &Identity::Environment, "")
+        .is_some_and(|error| error.exit() == Exit::Unreachable)
 }
 
 /// What a refusal means, where that is known.
-fn explained(action: &str, message: &str, unreachable: bool, identity: &Identity) -> Option<CliError> {
+fn explained(
+    action: &str,
+    message: &str,
+    unreachable: bool,
+    identity: &Identity,
+    address: &str,
+) -> Option<CliError> {
     let code = message.split(':').next().unwrap_or_default();
     let loading = message.contains("loading credentials") || message.contains("credential");
     let lower = message.to_lowercase();
@@ -111,7 +178,8 @@ fn explained(action: &str, message: &str, unreachable: bool, identity: &Identity
     if loading
         && (lower.contains("no providers in chain")
             || lower.contains("not loaded")
-            || lower.contains("not enabled"))
+            || lower.contains("not enabled")
+            || (lower.contains("imds") && lower.contains("forbidden")))
     {
         let said =
             format!("{action}: there are no AWS credentials; tried {identity} and this machine's role");
@@ -120,7 +188,7 @@ fn explained(action: &str, message: &str, unreachable: bool, identity: &Identity
     if WRONG_KEYS.contains(&code) {
         let said = format!("{action}: AWS does not know the keys: {identity} ({code})");
         let who = match identity {
-            Identity::Profile(profile) => format!("aws sts get-caller-identity --profile {profile}"),
+            Identity::Profile { name, .. } => format!("aws sts get-caller-identity --profile {name}"),
             Identity::Environment => "aws sts get-caller-identity".into(),
         };
         return refused(said, Some(who));
@@ -143,6 +211,33 @@ fn explained(action: &str, message: &str, unreachable: bool, identity: &Identity
         let said = format!("{action}: it is not in this account and Region ({message})");
         return refused(said, Some("rsqlflow init --stack NAME".into()));
     }
+    // No error of a service: a page of a proxy or of a network that wants a login, which has no code.
+    if ["service error", "response error"].contains(&code) {
+        return Some(CliError::Account {
+            said: format!("{action}: something other than AWS answered at {address}"),
+            next: Some(
+                "check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL, and whether the network wants a login; on a host: \
+                 rsqlflow-agent doctor"
+                    .into(),
+            ),
+            exit: Exit::Unreachable,
+        });
+    }
+    // Credentials that cannot be loaded, for another reason than that whoever gives them is out of reach.
+    let passing = ["io error", "timeout", "timed out", "dns error", "dispatch failure"];
+    if let Some((_, why)) = message.split_once("while loading credentials")
+        && !passing.iter().any(|word| why.to_lowercase().contains(word))
+    {
+        let why = why.trim_matches([':', ' ']);
+        let said = format!("{action}: {identity} gave no AWS credentials ({why})");
+        let next = match identity {
+            Identity::Profile { name, .. } => {
+                format!("aws sts get-caller-identity --profile {name}    tries them without rsqlflow")
+            }
+            Identity::Environment => "aws sts get-caller-identity".into(),
+        };
+        return refused(said, Some(next));
+    }
     unreachable.then(|| CliError::Account {
         said: format!("{action}: AWS was not reached ({message})"),
         next: Some("check the Region and the network (HTTPS_PROXY, AWS_ENDPOINT_URL)".into()),
@@ -162,7 +257,7 @@ mod tests {
     /// Messages as the services and the SDK word them.
     #[test]
     fn refusals_say_who_what_and_what_to_do() {
-        let prod = Identity::Profile("prod".into());
+        let prod = Identity::Profile { name: "prod".into(), login: Some("prod".into()) };
         let told: Vec<String> = [
             ("ExpiredTokenException: The security token included in the request is expired", false),
             (
@@ -190,10 +285,26 @@ mod tests {
             ),
             ("ResourceNotFoundException: Requested resource not found", false),
             ("dispatch failure: io error: dns error", true),
+            (
+                "dispatch failure: other: an error occurred while loading credentials: failed to load IMDS session token: \
+                 service error: request forbidden: IMDS is disabled or the caller has insufficient permissions.",
+                true,
+            ),
+            ("service error: unhandled error: Error at offset 0: unexpected token '<'", false),
+            (
+                "dispatch failure: other: an error occurred while loading credentials: Error retrieving credentials: \
+                 external process exited with code exit status: 1. Stderr: ",
+                true,
+            ),
+            (
+                "dispatch failure: other: an error occurred while loading credentials: dispatch failure: io error: \
+                 connection refused",
+                true,
+            ),
         ]
         .iter()
         .map(|(message, unreachable)| {
-            let error = explained("reading the config item", message, *unreachable, &prod).unwrap();
+            let error = explained("reading the config item", message, *unreachable, &prod, "https://proxy").unwrap();
             format!("{error}\n  exit {} next: {}", error.exit().code(), error.next().unwrap())
         })
         .collect();
@@ -207,8 +318,22 @@ mod tests {
         };
         assert!(failed("dispatch failure: io error: dns error"));
         assert!(!failed("dispatch failure: other: loading credentials: the SSO token has expired"));
-        assert!(explained("x", "ThrottlingException: Rate exceeded", false, &prod).is_none());
-        let expired = explained("x", "ExpiredTokenException: y", false, &Identity::Environment).unwrap();
+        assert!(explained("x", "ThrottlingException: Rate exceeded", false, &prod, "").is_none());
+        let expired = explained("x", "ExpiredTokenException: y", false, &Identity::Environment, "").unwrap();
         assert!(expired.next().unwrap().contains("AWS_SESSION_TOKEN"));
+    }
+    #[test]
+    fn only_a_profile_with_sso_is_logged_in_to() {
+        let file = "[default]\nregion = x\n[profile keys]\naws_access_key_id=A\n[profile sso]\nsso_session = s\n\
+                    [sso-session s]\nsso_start_url = u\n[profile role]\nrole_arn=r\nsource_profile = sso\n\
+                    [profile me]\nsource_profile=me\n";
+        let of = |name: &str| login(file, name);
+        assert_eq!((of("sso").as_deref(), of("role").as_deref()), (Some("sso"), Some("sso")));
+        for none in ["default", "keys", "me", "none"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        let keys = Identity::Profile { name: "keys".into(), login: None };
+        let expired = explained("x", "ExpiredTokenException: y", false, &keys, "").unwrap();
+        assert!(expired.next().unwrap().contains("aws configure --profile keys"));
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<
 }
 
 fn validate(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
-    let checked = files::check(paths)?;
+    let checked = files::check(paths);
     let wrong = checked.iter().filter(|one| !one.problems.is_empty()).count();
     if context.json {
         context.print_json(&checked)?;
@@ -67,15 +67,22 @@ fn contents(workflow: Option<&workflow::Workflow>) -> String {
 }
 
 fn note_missing_scripts(context: &Context, workflow: &workflow::Workflow) {
+    /// More of them than this are counted.
+    const NAMED: usize = 5;
     let missing = files::missing_scripts(workflow, &context.settings);
-    if let Some(first) = missing.first() {
-        let more = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
-        context.note(&format!("note: {} has no {first}{more}", context.settings.scripts_dir.display()));
+    if missing.is_empty() {
+        return;
     }
+    let named = missing.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match missing.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    context.note(&format!("note: {} has no {named}{more}", context.settings.scripts_dir.display()));
 }
 
 async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
-    let workflows = files::workflows(paths, context.err)?;
+    let workflows = files::workflows(paths, context)?;
     let backend = context.backend_told(Need::Records).await?;
     let items = backend.items();
     let schedules = backend.schedules();
@@ -176,11 +183,7 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
         Some(item) => item,
         None => return Err(unknown(&items, id).await?),
     };
-    // DynamoDB keeps no order of keys; that of the schema reads best.
-    match validate::workflow(item.clone()) {
-        Ok(workflow) => context.print_json(&workflow)?,
-        Err(_) => context.print_json(&item)?,
-    }
+    context.print_json(&view::in_order(&item))?;
     backend.close().await;
     Ok(Exit::Ok)
 }
@@ -189,7 +192,7 @@ async fn list(context: &Context) -> Result<Exit, CliError> {
     let backend = context.backend(Need::Records).await?;
     let items = backend.items().list().await?;
     if context.json {
-        context.print_json(&items)?;
+        context.print_json(&items.iter().map(view::in_order).collect::<Vec<_>>())?;
     } else if items.is_empty() {
         context.note("no workflows yet; store one with: rsqlflow config put FILE");
     } else {
@@ -232,7 +235,7 @@ async fn delete(context: &Context, id: &str, yes: bool) -> Result<Exit, CliError
 }
 
 async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
-    let mut workflows = files::workflows(&[path.to_path_buf()], context.err)?;
+    let mut workflows = files::workflows(&[path.to_path_buf()], context)?;
     // One file is one workflow.
     let Some((file, workflow)) = workflows.pop() else { return Ok(Exit::Ok) };
     let backend = context.backend(Need::Records).await?;
@@ -252,7 +255,7 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
         context.print_json(&json!({
             "workflow_id": id,
             "differs": differs,
-            "stored": stored,
+            "stored": stored.as_ref().map(view::in_order),
             "file": item,
             "schedule": view::drift_json(&drift),
         }))?;

@@ -9,6 +9,7 @@ use rsqlflow_config::validate::{self, InvalidItem, Problem};
 use rsqlflow_config::workflow::Workflow;
 use serde::Serialize;
 
+use crate::context::Context;
 use crate::error::{CliError, file_name};
 use crate::screen::{Screen, Tone, tell};
 
@@ -26,15 +27,15 @@ pub(super) struct Checked {
     pub(super) workflow: Option<Workflow>,
 }
 
-/// Reads and checks files; two of them must not hold the same workflow.
-///
-/// # Errors
-/// When a file cannot be read. What is wrong with its content is in the result.
-pub(super) fn check(files: &[PathBuf]) -> Result<Vec<Checked>, CliError> {
+/// Reads and checks files; two of them must not hold the same workflow. That one cannot be read is a problem like any.
+pub(super) fn check(files: &[PathBuf]) -> Vec<Checked> {
     let mut checked: Vec<Checked> = Vec::new();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for path in files {
-        let mut one = check_text(file_name(path), &read(path)?);
+        let mut one = match read(path) {
+            Ok(text) => check_text(file_name(path), &text),
+            Err(error) => unreadable(file_name(path), format!("cannot be read: {error}")),
+        };
         if let Some(id) = &one.workflow_id
             && let Some(other) = seen.insert(id.clone(), one.file.clone())
         {
@@ -44,26 +45,28 @@ pub(super) fn check(files: &[PathBuf]) -> Result<Vec<Checked>, CliError> {
         }
         checked.push(one);
     }
-    Ok(checked)
+    checked
 }
 
-fn read(path: &Path) -> Result<String, CliError> {
-    let text = if path.as_os_str() == "-" {
+fn read(path: &Path) -> std::io::Result<String> {
+    if path.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map(|_| text)
     } else {
         std::fs::read_to_string(path)
-    };
-    text.map_err(|source| CliError::ReadFile { file: file_name(path), source })
+    }
+}
+
+fn unreadable(file: String, message: String) -> Checked {
+    let problems = vec![Problem { path: String::new(), message }];
+    Checked { file, workflow_id: None, problems, workflow: None }
 }
 
 fn check_text(file: String, text: &str) -> Checked {
     let whole = |message: String| vec![Problem { path: String::new(), message }];
     let item = match validate::parse(text) {
         Ok(item) => item,
-        Err(error) => {
-            return Checked { file, workflow_id: None, problems: whole(error.to_string()), workflow: None };
-        }
+        Err(error) => return unreadable(file, error.to_string()),
     };
     let workflow_id = item.get("workflow_id").and_then(|id| id.as_str()).map(str::to_string);
     match validate::workflow(item) {
@@ -85,15 +88,20 @@ pub(super) fn problems(checked: &[Checked], screen: Screen) -> String {
     text
 }
 
-/// The workflows of the files, when all of them are right; else everything that is wrong is told.
+/// The workflows of the files, when all of them are right; else everything that is wrong is told, to programs as
+/// `config validate` tells it.
 ///
 /// # Errors
-/// [`CliError::ReadFile`] and [`CliError::InvalidFiles`].
-pub(super) fn workflows(files: &[PathBuf], screen: Screen) -> Result<Vec<(String, Workflow)>, CliError> {
-    let checked = check(files)?;
+/// [`CliError::InvalidFiles`].
+pub(super) fn workflows(files: &[PathBuf], context: &Context) -> Result<Vec<(String, Workflow)>, CliError> {
+    let checked = check(files);
     let wrong = checked.iter().filter(|one| !one.problems.is_empty()).count();
     if wrong > 0 {
-        tell(problems(&checked, screen).trim_end());
+        if context.json {
+            context.print_json(&checked)?;
+        } else {
+            tell(problems(&checked, context.err).trim_end());
+        }
         return Err(CliError::InvalidFiles { wrong, files: counted(files.len(), "file") });
     }
     Ok(checked.into_iter().filter_map(|one| Some((one.file, one.workflow?))).collect())
@@ -141,13 +149,14 @@ mod tests {
             ),
             write("syntax.json", "{\"workflow_id\": "),
         ];
-        let checked = check(&files).unwrap();
+        let checked = check(&files);
         let place = format!("{}/", dir.path().display());
         insta::assert_snapshot!(problems(&checked, Screen::plain()).replace(&place, ""));
         let json = serde_json::to_string_pretty(&checked[2]).unwrap();
         insta::assert_snapshot!(json.replace(&place, ""));
-        assert!(matches!(workflows(&files, Screen::plain()), Err(CliError::InvalidFiles { wrong: 3, .. })));
-        assert_eq!(workflows(&files[..1], Screen::plain()).unwrap().len(), 1);
-        assert!(matches!(check(&["none.yaml".into()]), Err(CliError::ReadFile { .. })));
+        let wrong: Vec<bool> = checked.iter().map(|one| !one.problems.is_empty()).collect();
+        assert_eq!(wrong, [false, true, true, true]);
+        let missing = &check(&[place.into()])[0];
+        assert!(missing.problems[0].message.starts_with("cannot be read: "), "{missing:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use rsqlflow_config::settings::{Backend as Kind, FILE_NAME};
+use serde_json::json;
 
 use crate::args::InitArgs;
 use crate::backend::refused::explain;
@@ -30,10 +31,13 @@ pub(super) async fn init(context: &Context, file: Option<&Path>, args: InitArgs)
     match &old {
         Some(old) if *old == new => {
             context.note(&format!("{shown} says so already"));
+            told(context, &path, "unchanged")?;
             return Ok(Exit::Ok);
         }
         Some(old) => {
-            print(&lines(old, &new, context.out))?;
+            if !context.json {
+                print(&lines(old, &new, context.out))?;
+            }
             let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
             if !args.force && !somebody {
                 tell(&format!("{shown} is left as it is; --force changes it"));
@@ -49,7 +53,17 @@ pub(super) async fn init(context: &Context, file: Option<&Path>, args: InitArgs)
     std::fs::write(&path, &new)
         .map_err(|source| CliError::WriteFile { file: path.display().to_string(), source })?;
     context.note(&format!("{shown} is written; next: rsqlflow config list"));
+    told(context, &path, if old.is_some() { "updated" } else { "created" })?;
     Ok(Exit::Ok)
+}
+
+/// What became of the file, for programs.
+fn told(context: &Context, path: &Path, action: &str) -> Result<(), CliError> {
+    if context.json {
+        context.print_json(&json!({ "file": path.display().to_string(), "action": action }))
+    } else {
+        Ok(())
+    }
 }
 
 /// What the stack says, with the profile that was used where it was named.

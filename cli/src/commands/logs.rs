@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rsqlflow_config::audit::JobAudit;
 use tokio::time::Instant;
 
 use super::wait;
@@ -11,7 +12,7 @@ use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
 use crate::logs::{CloudWatch, Line, Merge, Stream, streams};
-use crate::records::Records;
+use crate::records::{Place, Records, State};
 use crate::screen::{Screen, Tone, print};
 
 /// How long after the end lines may still be on their way: the agent ships them behind the callback.
@@ -30,8 +31,11 @@ pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Exit, CliE
 async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<Exit, CliError> {
     let mut records = wait::records(backend, &args.run).await?;
     check_job(&records, args)?;
-    let source = CloudWatch::new(backend.clients.logs.clone(), &context.settings.log_group);
-    let mut merge = Merge::new(source);
+    let source =
+        |backend: &Backend| CloudWatch::new(backend.clients.logs.clone(), &context.settings.log_group);
+    let mut merge = Merge::new(source(backend));
+    // That of an `rsqlflow up` that was started anew meanwhile.
+    let mut anew: Option<Backend> = None;
     let several = args.job.is_none() && records.jobs().len() > 1;
     let wanted = |records: &Records| {
         let mut streams = streams(records);
@@ -52,6 +56,10 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
             Ok(printed) => printed,
             Err(error) if args.follow => {
                 reach.lost(error, pace.patience, |text| context.note(text))?;
+                if let Some(found) = anew.as_ref().unwrap_or(backend).anew(context) {
+                    merge.read_from(source(&found));
+                    anew = Some(found);
+                }
                 pace.long_pause().await;
                 continue;
             }
@@ -59,8 +67,19 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
         };
         if !args.follow {
             if printed == 0 && merge.is_empty() {
-                let next = format!("next: rsqlflow status {}", args.run);
-                context.note(&format!("nothing has been printed yet; {next}"));
+                let over = records.run.execution_status.is_final();
+                let ran = |place: &Place<'_>| matches!(place.state, State::Accepted(_));
+                let what = match &args.job {
+                    Some(job)
+                        if over && !records.jobs().iter().any(|place| place.name == job && ran(place)) =>
+                    {
+                        format!("{job} never ran in this run")
+                    }
+                    None if over && !records.jobs().iter().any(ran) => "no job of this run ever ran".into(),
+                    _ if over => "nothing was printed".to_string(),
+                    _ => "nothing has been printed yet".to_string(),
+                };
+                context.note(&format!("{what}; next: rsqlflow status {}", args.run));
             }
             return Ok(Exit::Ok);
         }
@@ -74,7 +93,7 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
             return Ok(Exit::Ok);
         }
         pace.long_pause().await;
-        match wait::records(backend, &args.run).await {
+        match wait::records(anew.as_ref().unwrap_or(backend), &args.run).await {
             Ok(now) => {
                 records = now;
                 reach.is_there();
@@ -85,6 +104,15 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
 }
 
 fn check_job(records: &Records, args: &LogsArgs) -> Result<(), CliError> {
+    let of = |job: &JobAudit| args.job.as_ref().is_none_or(|name| *name == job.job_name);
+    let had = records.jobs.iter().filter(|job| of(job)).map(|job| job.attempt).max();
+    if let (Some(attempt), Some(had)) = (args.attempt, had)
+        && attempt > had
+        && records.run.execution_status.is_final()
+    {
+        let job = args.job.clone().unwrap_or_else(|| "a job".into());
+        return Err(CliError::UnknownAttempt { run: args.run.clone(), job, attempt, had });
+    }
     let Some(job) = &args.job else { return Ok(()) };
     let places = records.jobs();
     if places.iter().any(|place| place.name == job) {

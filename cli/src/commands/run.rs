@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::Utc;
+use rsqlflow_config::audit::Status;
 use rsqlflow_trigger::{Choice, Restart, StartRequest, TriggerError};
 use serde_json::json;
 
@@ -44,7 +45,17 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
     };
     let started = backend.trigger().start(request).await?;
     let run_id = started.workflow_execution_id.as_str();
-    if started.already_started {
+    let earlier = match started.already_started {
+        true => Some(wait::records(backend, run_id).await?),
+        false => None,
+    };
+    let ended = earlier.filter(|records| records.run.execution_status.is_final());
+    if let Some(Records { run, .. }) = &ended {
+        context.note(&format!(
+            "note: run {run_id} has ended before, {}; nothing was started",
+            run.execution_status
+        ));
+    } else if started.already_started {
         context.note(&format!("note: run {run_id} was already started; this is the same run"));
     }
     let wait = args.wait || backend.carries_runs();
@@ -56,6 +67,14 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
             "execution_arn": started.execution_arn,
             "already_started": started.already_started,
         }))?;
+    }
+    if let Some(records) = ended.filter(|_| !wait) {
+        if records.run.execution_status == Status::Completed {
+            context.note("next: another --id makes another run");
+        } else {
+            context.note(&format!("next: rsqlflow run --restart-from {run_id}, or another --id"));
+        }
+        return Ok(wait::exit(&records));
     }
     if !wait {
         context.note(&format!("next: rsqlflow status {run_id} --watch"));

@@ -2,6 +2,7 @@
 //!
 //! What it prints on standard output when it is ready is all that it prints there.
 
+use rsqlflow_agent::Scripts;
 use rsqlflow_config::settings::Backend as Kind;
 use rsqlflow_config::time;
 use rsqlflow_local::endpoint::{Endpoint, discover};
@@ -47,7 +48,7 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
         context.note("stopping");
     }
     tokio::select! {
-        () = embedded.close() => {}
+        () = embedded.close(Scripts::End) => {}
         () = interrupted() => tell("left at once; the next `rsqlflow up` cleans up"),
     }
     Ok(Exit::Ok)

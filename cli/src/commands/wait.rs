@@ -3,8 +3,10 @@
 //! Waiting is looking at the records now and then: it needs nothing of the backend but reading, so it is the same for
 //! AWS and for one machine, and stopping it stops nothing. A backend that is out of reach for a while is waited for.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use rsqlflow_agent::Scripts;
 use rsqlflow_config::audit::Status;
 use tokio::time::Instant;
 
@@ -57,7 +59,9 @@ pub(super) async fn until_settled(
     reporter: &mut Reporter,
 ) -> Result<Records, CliError> {
     let mut pace = backend.pace();
-    let audit = backend.audit();
+    let mut audit = backend.audit();
+    // That of an `rsqlflow up` that was started anew meanwhile.
+    let mut anew: Option<Backend> = None;
     let mut records = self::records(backend, run_id).await?;
     let mut ended: Option<Instant> = None;
     let mut reach = Reach::default();
@@ -78,31 +82,49 @@ pub(super) async fn until_settled(
                 reach.is_there();
             }
             Ok(_) => reach.is_there(),
-            Err(error) => reach.lost(error.into(), pace.patience, |text| reporter.say(text))?,
+            Err(error) => {
+                reach.lost(error.into(), pace.patience, |text| reporter.say(text))?;
+                if let Some(found) = anew.as_ref().unwrap_or(backend).anew(context) {
+                    audit = found.audit();
+                    anew = Some(found);
+                }
+            }
         }
     }
 }
 
 /// Waits until this process carries no run any more: not those that an earlier process left and this one has taken up,
 /// nor those that other commands have started here. Ctrl-C leaves them.
-async fn until_idle(context: &Context, backend: &Backend) -> Result<(), CliError> {
+///
+/// # Errors
+/// Step Functions'.
+async fn until_idle(context: &Context, backend: &Backend) -> Result<Scripts, CliError> {
     let mut pace = backend.pace();
+    // One for all rounds: a signal may come between two.
+    let mut stop = pin!(interrupted());
     let mut told = false;
     loop {
-        let running = backend.running().await?;
-        let Some(first) = running.first() else { return Ok(()) };
+        let Some(others) = others(backend).await? else { return Ok(Scripts::End) };
         if !std::mem::replace(&mut told, true) {
-            let others =
-                if running.len() > 1 { format!(" and {} more", running.len() - 1) } else { String::new() };
             context.note(&format!(
-                "run {first}{others} is carried here too; waiting for its end. Ctrl-C leaves it"
+                "this process carries {others} too; waiting for the end. Ctrl-C leaves: scripts go on, and the next \
+                 rsqlflow up takes them up"
             ));
         }
         tokio::select! {
             () = pace.pause() => {}
-            () = interrupted() => return Ok(()),
+            () = &mut stop => return Ok(Scripts::GoOn),
         }
     }
+}
+
+/// The runs that this process carries, for people.
+async fn others(backend: &Backend) -> Result<Option<String>, CliError> {
+    let running = backend.running().await?;
+    Ok(running.first().map(|first| match running.len() - 1 {
+        0 => format!("run {first}"),
+        more => format!("run {first} and {more} more"),
+    }))
 }
 
 /// Whether waiting for the records has an end: nothing will change any more, or the run ended so long ago that what is
@@ -154,26 +176,39 @@ impl Reach {
     }
 }
 
-/// Ends a command that may carry runs: waits for the others that this process carries, then closes the backend. An
-/// error is told before that wait, which may be long.
+/// Ends a command that may carry runs: waits for the others that this process carries, then closes the backend. A
+/// command that was refused waits for nobody: the runs that an earlier process left are left to the next one. That
+/// nobody reads the output is no such reason: the command's own run is among those that are waited for.
 ///
 /// # Errors
-/// The command's own, unless it has been told, or that of the wait.
+/// The command's own, or that of the wait.
 pub(crate) async fn leave(
     context: &Context,
     backend: Backend,
-    mut ended: Result<Exit, CliError>,
+    ended: Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
-    let mut idle = Ok(());
-    if backend.carries_runs() {
-        if let Err(error) = &ended {
-            error.tell(context.err);
-            ended = Ok(error.exit());
-        }
-        idle = until_idle(context, &backend).await;
+    if !backend.carries_runs() {
+        backend.close().await;
+        return ended;
     }
-    backend.close().await;
-    idle.and(ended)
+    let refused = ended.as_ref().is_err_and(|error| !matches!(error, CliError::Output(_)));
+    let scripts = if refused {
+        match others(&backend).await {
+            Ok(None) => Ok(Scripts::End),
+            Ok(Some(others)) => {
+                context.note(&format!(
+                    "note: {others} is left as it was found: scripts go on, and the next rsqlflow up takes them up"
+                ));
+                Ok(Scripts::GoOn)
+            }
+            Err(error) => Err(error),
+        }
+    } else {
+        until_idle(context, &backend).await
+    };
+    // Where nobody can say whether there are others, theirs are not ended.
+    backend.leave(*scripts.as_ref().unwrap_or(&Scripts::GoOn)).await;
+    ended.and_then(|exit| scripts.map(|_| exit))
 }
 
 /// A cancelled run's scripts learn of it with their next heartbeat and get their grace.

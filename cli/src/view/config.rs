@@ -55,9 +55,7 @@ pub(crate) enum Difference {
 /// is a difference. A stored item that is not valid is compared as it is.
 pub(crate) fn difference(stored: Option<&Value>, file: &Workflow, screen: Screen) -> Difference {
     let old = match stored {
-        Some(item) => {
-            pretty(&validate::workflow(item.clone()).map_or_else(|_| item.clone(), |item| plain(&item)))
-        }
+        Some(item) => pretty(&in_order(item)),
         None => String::new(),
     };
     let new = pretty(&plain(file));
@@ -89,6 +87,19 @@ pub(crate) fn lines(old: &str, new: &str, screen: Screen) -> String {
     text
 }
 
+/// A stored item as JSON. DynamoDB keeps no order of keys: they come in that of the schema, or in their own where the
+/// item is not valid.
+pub(crate) fn in_order(item: &Value) -> Value {
+    match validate::workflow(item.clone()) {
+        Ok(workflow) => plain(&workflow),
+        Err(_) => {
+            let mut item = item.clone();
+            item.sort_all_objects();
+            item
+        }
+    }
+}
+
 /// The item as JSON; a workflow's members always serialize.
 pub(crate) fn plain(workflow: &Workflow) -> Value {
     serde_json::to_value(workflow).unwrap_or_default()
@@ -117,6 +128,20 @@ workflow_stages:
     fn items_are_lines() {
         let stored = validate::parse(FILE).unwrap();
         insta::assert_snapshot!(items(&[stored, json!({"workflow_id": "old"})], Screen::plain()));
+    }
+
+    #[test]
+    fn members_come_in_one_order() {
+        let item = validate::parse(
+            "{\"workflow_stages\": [{\"scripts\": [\"a.sh\"], \"execution_type\": \"parallel\"}], \"workflow_id\": \"w\"}",
+        );
+        let text = in_order(&item.unwrap()).to_string();
+        assert!(
+            text.starts_with("{\"workflow_id\":\"w\",\"workflow_stages\":[{\"execution_flag\""),
+            "{text}"
+        );
+        let wrong = in_order(&json!({"z": 1, "a": {"y": 1, "b": 2}})).to_string();
+        assert_eq!(wrong, "{\"a\":{\"b\":2,\"y\":1},\"z\":1}");
     }
 
     #[test]

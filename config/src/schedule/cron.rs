@@ -220,8 +220,12 @@ fn items<T>(
     let mut all = Vec::new();
     for part in text.split(',') {
         let found = item(part).map_err(|what| {
-            let Field { name, min, max, .. } = field;
-            format!("cron field {name} (`{text}`): {what}; allowed are {min} to {max}")
+            let Field { name, min, max, names } = field;
+            let words = match (names.first(), names.last()) {
+                (Some(first), Some(last)) => format!(", {first} to {last}"),
+                _ => String::new(),
+            };
+            format!("cron field {name} (`{text}`): {what}; allowed are {min} to {max}{words}")
         })?;
         all.extend(found);
     }

@@ -59,13 +59,19 @@ pub fn problem(expression: &str) -> Option<String> {
 /// Why `name` is not a time zone, if it is not.
 pub fn timezone_problem(name: &str) -> Option<String> {
     name.parse::<chrono_tz::Tz>().err().map(|_| {
-        let nearest = chrono_tz::TZ_VARIANTS
-            .iter()
-            .map(|zone| zone.name())
-            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+        // Berlin for Europe/Berlin, too.
+        let lower = name.to_lowercase();
+        let distance = |zone: &str| {
+            let zone = zone.to_lowercase();
+            let city = zone.rsplit('/').next().unwrap_or(&zone);
+            strsim::damerau_levenshtein(&zone, &lower).min(strsim::damerau_levenshtein(city, &lower))
+        };
+        let nearest = chrono_tz::TZ_VARIANTS.iter().map(|zone| (distance(zone.name()), zone.name())).min();
         match nearest {
-            Some(zone) => format!("is not an IANA time zone; did you mean {zone}?"),
-            None => "is not an IANA time zone".into(),
+            Some((distance, zone)) if distance <= name.chars().count() / 5 => {
+                format!("is not an IANA time zone; did you mean {zone}?")
+            }
+            _ => "is not an IANA time zone; write for instance Europe/Berlin, or UTC".into(),
         }
     })
 }

@@ -76,6 +76,11 @@ fn says_which_field_is_wrong() {
     }
     assert!(timezone_problem("Europe/Berln").unwrap().contains("Europe/Berlin"));
     assert_eq!(timezone_problem("America/New_York"), None);
+    assert!(timezone_problem("berlin").unwrap().contains("did you mean Europe/Berlin?"));
+    for far in ["Mars/Base", "", "CEST", "local"] {
+        let told = timezone_problem(far).unwrap();
+        assert!(!told.contains("did you mean") && told.contains("for instance"), "{far}: {told}");
+    }
 }
 
 #[test]

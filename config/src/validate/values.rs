@@ -77,7 +77,9 @@ pub(super) fn script_path(walk: &mut Walk, path: &str, value: &Value) {
 
 pub(super) fn flag(walk: &mut Walk, path: &str, value: &Value) {
     match value {
-        Value::String(_) => {}
+        Value::String(text) if text.eq_ignore_ascii_case("y") || text.eq_ignore_ascii_case("n") => {}
+        // A `yes` that switches a stage off is what nobody means.
+        Value::String(text) => walk.add(path, format!("is `{text}`, must be \"y\" or \"n\"")),
         Value::Bool(_) => walk.add(path, "must be text: write \"y\" or \"n\" in quotes"),
         other => walk.add(path, format!("must be \"y\" or \"n\", is {}", kind(other))),
     }

@@ -238,6 +238,8 @@ fn tell_everything(world: &World<'_>, calls: &Proxy) {
     wait_for("the script to start", || site.path("scripts/started").exists().then_some(()));
     let second = handle(due(2)).expect("waits");
     assert_eq!(second["waiting_for"], first["workflow_execution_id"], "{second}");
+    let swept = handle(json!({"source": "rsqlflow.sweep"})).expect("looks at what is open");
+    assert_eq!(swept, json!({"started": []}), "nothing has ended");
     let run = first["workflow_execution_id"].as_str().expect("an id");
     wait_for("the job's record", || {
         let jobs = world.status(run)["jobs"].as_array()?.len();

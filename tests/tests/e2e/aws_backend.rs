@@ -165,7 +165,7 @@ fn refusals_name_the_profile_the_action_and_what_to_type() {
     expired.site.file("aws-config", profiles);
     let told = run(expired.command(&["config", "list"]).env("RSQLFLOW_PROFILE", "prod")).expect(1).stderr;
     assert!(told.contains("the credentials of profile prod have expired"), "{told}");
-    assert!(told.contains("next: aws sso login --profile prod"), "{told}");
+    assert!(told.contains("aws configure --profile prod") && !told.contains("sso login"), "{told}");
     let told = list(&expired).expect(1).stderr;
     assert!(told.contains("AWS_SESSION_TOKEN"), "{told}");
     let told = run(expired.command(&["config", "list"]).env("RSQLFLOW_PROFILE", "prdo")).expect(2).stderr;
@@ -182,6 +182,17 @@ fn refusals_name_the_profile_the_action_and_what_to_type() {
         "{told}"
     );
     assert!(told.contains("OperatorPolicy"), "{told}");
+
+    // A network that wants a login first, and a proxy in trouble.
+    for status in [200, 403, 502] {
+        let portal = Operator::at(&always(status, "text/html", "<html>Log in</html>".into()));
+        let told = list(&portal).expect(3).stderr;
+        assert!(
+            told.contains(&format!("something other than AWS answered at {}", portal.endpoint.url)),
+            "{told}"
+        );
+        assert!(told.contains("HTTPS_PROXY") && !told.contains("unexpected token"), "{told}");
+    }
 
     // Nobody listens on a port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -230,6 +241,7 @@ fn the_settings_come_from_the_stack_and_never_go_over_a_file_unseen() {
         .keys()
         .map(|name| match name.as_str() {
             "Region" => (name.clone(), "eu-west-1".into()),
+            "DefaultHost" => (name.clone(), "i-0123456789abcdef0".into()),
             "HeartbeatSeconds" | "AuditDays" => (name.clone(), "45".into()),
             "MasterArn" | "SequentialArn" | "ParallelArn" => {
                 (name.clone(), format!("arn:aws:states:eu-west-1:123456789012:stateMachine:{name}"))
@@ -250,6 +262,13 @@ fn the_settings_come_from_the_stack_and_never_go_over_a_file_unseen() {
     }
     let again = operator.rsqlflow(&init).expect(0);
     assert!(again.stdout.is_empty() && again.stderr.contains("says so already"), "{again:?}");
+
+    // One that is named is made, wherever the command is typed, and is not laid over the one that is there.
+    let elsewhere = operator.site.path("new.toml");
+    let named = [&["--settings", elsewhere.to_str().unwrap()], &init[..]].concat();
+    let told = operator.rsqlflow(&[&named[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!(told, json!({"file": elsewhere.to_str().unwrap(), "action": "created"}));
+    assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), written);
 
     // A file of somebody's own: shown, left; then changed where the stack says otherwise, and nowhere else.
     let own = written.replace("the-ConfigTable", "mine").replace("region =", "# ours\nregion =");

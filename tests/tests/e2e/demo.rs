@@ -1,12 +1,20 @@
 //! The demo, twice: a load that can be repeated, and a dimension that remembers.
 
 use rsqlflow_tests::site::Site;
+use serde_json::json;
 
 #[test]
 fn the_demo_can_be_repeated() {
     let site = Site::new();
+    // Somebody's own workflow of that name: it goes with its schedule, and not in silence.
+    site.script("own.sh", "#!/bin/sh\n");
+    site.put(&json!({"workflow_id": "retail-load", "schedule": "rate(1 day)", "workflow_stages": [
+        {"execution_type": "sequential", "scripts": ["own.sh"]}]}));
     for round in ["first", "second"] {
         let ran = site.rsqlflow(&["demo", "--scale-factor", "0.001"]).expect(0);
+        let told = ran.stderr.contains("replaces the item that was there, and its schedule is deleted");
+        assert_eq!(told, round == "first", "{}", ran.stderr);
+        assert_eq!(site.rsqlflow(&["schedule", "list", "--json"]).expect(0).json(), json!([]));
         for row in ["retail.dim_customer |  150", "retail.dim_part     |  200", "retail.fact_sales   | 6005"]
         {
             assert!(ran.stdout.contains(row), "{round}: no `{row}` in\n{}", ran.stdout);

@@ -11,6 +11,7 @@ mod demo;
 mod disk_full;
 mod failures;
 mod hosts;
+mod mistakes;
 mod plain_form;
 mod restart_from;
 mod restarts;

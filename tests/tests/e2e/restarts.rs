@@ -1,10 +1,14 @@
 //! `kill -9` of the embedded default between two stages: the run goes on after a restart, and nothing that had
 //! finished runs again.
 
+use std::fs::File;
+use std::process::{Child, Stdio};
+
 use rsqlflow_tests::processes::is_alive;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::up::Up;
 use rsqlflow_tests::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 #[test]
@@ -81,6 +85,56 @@ fn a_script_survives_kill_9_of_the_process_that_started_it() {
     assert!(left.is_empty(), "processes are left: {left:?}");
 }
 
+/// Starts `rsqlflow run` without an `up`; what it says on standard error is in the file `said`.
+fn run_alone(site: &Site, arguments: &[&str], said: &str) -> Child {
+    site.command(&[&["run"], arguments].concat())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(site.path(said)).unwrap())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_command_that_leaves_does_not_end_the_scripts_of_others() {
+    let site = Site::new();
+    site.script("wait.sh", "#!/bin/sh\necho $$ >> started\nuntil [ -e go ]; do sleep 0.05; done\n");
+    site.script("quick.sh", "#!/bin/sh\n");
+    for (id, script) in [("w", "wait.sh"), ("quick", "quick.sh")] {
+        site.put(&json!({"workflow_id": id, "workflow_stages": [
+            {"execution_type": "sequential", "execution_flag": "y", "scripts": [script]}]}));
+    }
+    let mut first = run_alone(&site, &["w", "--id", "r"], "first");
+    wait_for("the script to start", || (site.lines("scripts/started").len() == 1).then_some(()));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let pid = site.lines("scripts/started")[0].parse().unwrap();
+
+    // Refused: it does not wait for what it found.
+    let refused = site.rsqlflow(&["run", "nosuch"]).expect(2);
+    assert!(refused.stderr.contains("run r is left as it was found"), "{}", refused.stderr);
+    assert!(is_alive(pid), "the script of run r was ended");
+
+    // Done with its own, and told to leave.
+    let mut second = run_alone(&site, &["quick", "--id", "q"], "second");
+    wait_for("it to say that it waits for run r", || {
+        site.lines("second").iter().any(|line| line.contains("carries run r too")).then_some(())
+    });
+    kill_process(Pid::from_child(&second), Signal::TERM).unwrap();
+    assert!(second.wait().unwrap().success(), "{:?}", site.lines("second"));
+    assert!(is_alive(pid), "the script of run r was ended");
+
+    let up = Up::start(&site);
+    site.file("scripts/go", "");
+    let status = wait_for("the run to end", || {
+        let status = site.status("r");
+        (!["triggered", "running"].contains(&status["execution_status"].as_str()?)).then_some(status)
+    });
+    assert_eq!(status["execution_status"], "completed", "{status}");
+    assert_eq!(site.lines("scripts/started").len(), 1, "it was started once");
+    up.stop();
+}
+
 #[test]
 fn a_run_started_without_up_is_carried_by_its_own_command() {
     let site = Site::new();
@@ -119,4 +173,62 @@ fn one_id_is_one_run() {
     assert_eq!(site.lines("ran").len(), 1);
     assert_eq!(site.status("r")["execution_status"], "completed");
     up.stop();
+}
+
+#[test]
+fn whoever_watches_goes_on_after_a_restart_of_up() {
+    let site = Site::new();
+    site.script(
+        "wait.sh",
+        "#!/bin/sh\necho before\ntouch started\nuntil [ -e go ]; do sleep 0.05; done\necho after\n",
+    );
+    site.put(&json!({"workflow_id": "w", "workflow_stages": [
+        {"execution_type": "sequential", "execution_flag": "y", "scripts": ["wait.sh"]}]}));
+    let up = Up::start(&site);
+    site.rsqlflow(&["run", "w", "--id", "r"]).expect(0);
+    wait_for("the script to start", || site.path("scripts/started").exists().then_some(()));
+    let watching = |arguments: &[&str], out: &str| {
+        let file = File::create(site.path(out)).unwrap();
+        site.command(arguments)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap()
+    };
+    let said = |out: &str, text: &str| {
+        wait_for(text, || site.lines(out).iter().any(|line| line.contains(text)).then_some(()));
+    };
+    let mut status = watching(&["status", "r", "--watch"], "status");
+    let mut logs = watching(&["logs", "r", "--follow"], "logs");
+    said("status", "wait.sh");
+    said("logs", "before");
+    up.kill_9();
+    // Each has noticed, so that what follows is the other port.
+    said("status", "out of reach");
+    said("logs", "out of reach");
+    let up = Up::start(&site);
+    site.file("scripts/go", "");
+    assert!(status.wait().unwrap().success(), "{:?}", site.lines("status"));
+    assert!(logs.wait().unwrap().success(), "{:?}", site.lines("logs"));
+    assert!(site.lines("logs").iter().any(|line| line == "after"), "{:?}", site.lines("logs"));
+    up.stop();
+}
+
+#[test]
+fn the_warehouse_of_scripts_that_run_on_is_not_stopped_by_who_only_looks() {
+    let site = Site::new();
+    let up = Up::start(&site);
+    // Asking for its connection starts it.
+    up.shell("test -n \"$PORT\"").expect(0);
+    let record = std::fs::read_to_string(site.data_dir().join("warehouse/connection.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let port = u16::try_from(record["port"].as_u64().unwrap()).unwrap();
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    up.kill_9();
+    site.rsqlflow(&["runs"]).expect(0);
+    assert!(listens(), "the warehouse was stopped");
+    // Whoever carries runs ends it with them.
+    Up::start(&site).stop();
+    assert!(!listens(), "the warehouse was left");
 }

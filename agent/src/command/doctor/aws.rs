@@ -24,8 +24,7 @@ const CREDENTIALS: &str = "credentials";
 
 pub(super) async fn examine(site: &Site) -> Vec<Check> {
     if site.settings.backend == Backend::Local && site.endpoint.is_none() {
-        let hint = "backend = \"local\": with `rsqlflow up` running, eval \"$(rsqlflow env)\"; otherwise backend = \"aws\"";
-        return nobody_asked("nobody says where AWS is (AWS_ENDPOINT_URL)", hint);
+        return vec![nowhere()];
     }
     let Ok(config) = tokio::time::timeout(CONFIG_PATIENCE, serve::aws(&site.settings)).await else {
         return nobody_asked("the region cannot be found out", "set region in the settings, or AWS_REGION");
@@ -46,6 +45,15 @@ pub(super) async fn examine(site: &Site) -> Vec<Check> {
     let mut checks = vec![credentials, dates.check()];
     checks.extend(answers);
     checks
+}
+
+/// One line for all services: what is missing is one line in the shell.
+fn nowhere() -> Check {
+    Check::fail(
+        "services",
+        "not asked: backend = \"local\", and nobody says where AWS is (AWS_ENDPOINT_URL)",
+        "with `rsqlflow up` running: eval \"$(rsqlflow env)\" first; for an account set backend = \"aws\"",
+    )
 }
 
 fn nobody_asked(message: &str, hint: &str) -> Vec<Check> {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use rsqlflow_agent::JOURNAL_VERSION;
 
 use super::Check;
+use crate::command::{BESIDE_UP, beside_up};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -20,7 +21,11 @@ pub(super) fn data_dir(path: &Path, min_free: u64) -> Vec<Check> {
             return vec![Check::fail(NAME, format!("{shown} is no directory"), "set agent.data_dir to one")];
         }
         Err(error) => {
-            let hint = "the agent makes it when it starts; --data-dir or agent.data_dir says where it is";
+            let hint = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => "use sudo",
+                _ if beside_up() => BESIDE_UP,
+                _ => "the agent makes it when it starts; --data-dir or agent.data_dir says where it is",
+            };
             return vec![Check::fail(NAME, format!("{shown}: {error}"), hint)];
         }
     };

@@ -20,12 +20,11 @@ impl Embedded {
     }
 
     /// Reports what can be reported; the rest is reported after the next start.
-    pub(super) async fn shutdown(&self) {
+    pub(super) async fn shutdown(&self, scripts: Scripts) {
         // Commands that are being handed over hold the lock until they are on disk.
         let agent = self.agent.write().await.take();
         if let Some(agent) = agent {
-            // Their warehouse is about to end as well.
-            agent.shutdown(Scripts::End).await;
+            agent.shutdown(scripts).await;
         }
     }
 
