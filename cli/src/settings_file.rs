@@ -14,7 +14,7 @@ const HEAD: &str = "\
 ";
 
 /// Settings that are numbers.
-const NUMBERS: [&str; 2] = ["heartbeat_seconds", "audit_days"];
+const NUMBERS: [&str; 3] = ["heartbeat_seconds", "grace_seconds", "audit_days"];
 
 /// The file with these settings in it; of a new file where there is none.
 ///
@@ -69,6 +69,7 @@ mod tests {
         let settings = [
             ("backend", "aws".to_string()),
             ("heartbeat_seconds", "45".into()),
+            ("agent.grace_seconds", "20".into()),
             ("tables.config", "prod-config".into()),
             (
                 "state_machines.master",
@@ -96,6 +97,7 @@ grace_seconds = 3
             std::fs::write(dir.path().join(FILE_NAME), file).unwrap();
             let loaded = rsqlflow_config::settings::Settings::load(None, dir.path(), []).unwrap();
             assert_eq!((loaded.heartbeat_seconds, loaded.tables.config.as_str()), (45, "prod-config"));
+            assert_eq!(loaded.agent.grace_seconds, 20);
         }
         assert!(updated(Some("tables = 1"), &settings).is_err() && updated(Some("= 1"), &settings).is_err());
     }
