@@ -295,6 +295,7 @@ fn trigger_exit(error: &TriggerError) -> Exit {
         | TriggerError::Ended { .. }
         | TriggerError::NotEnded { .. }
         | TriggerError::JobsNotEnded { .. }
+        | TriggerError::StoppedJustNow { .. }
         | TriggerError::RestartedBefore { .. }
         | TriggerError::NotAsItWas(_)
         | TriggerError::NothingToRun
@@ -319,7 +320,9 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         TriggerError::RunOfAnother { id, workflow } => {
             Some(format!("rsqlflow run {workflow} --restart-from {id}"))
         }
-        TriggerError::NotAsItWas(id) => Some(format!("rsqlflow run --restart-from {id}")),
+        TriggerError::StoppedJustNow { run: id, .. } | TriggerError::NotAsItWas(id) => {
+            Some(format!("rsqlflow run --restart-from {id}"))
+        }
         TriggerError::UnknownRun(_) => Some("rsqlflow runs".into()),
         // Of an account, `explain` says more.
         TriggerError::Aws { unreachable: true, .. } => Some("rsqlflow up, and the same command again".into()),

@@ -95,13 +95,23 @@ pub enum TriggerError {
         /// Where it is.
         status: rsqlflow_config::audit::Status,
     },
-    /// Jobs of the run are open in the audit, or may yet come to be.
+    /// Jobs of the run are open in the audit.
     #[error("run `{run}` has ended and {} not yet: wait until its host has ended what it ran", .jobs.join(", "))]
     JobsNotEnded {
         /// The run.
         run: String,
         /// Its jobs.
         jobs: Vec<String>,
+    },
+    /// A host may have been given jobs of the run and not have said so yet.
+    #[error("run `{run}` was stopped a moment ago, and a host may have been given {} before: try again in {seconds} seconds", .jobs.join(", "))]
+    StoppedJustNow {
+        /// The run.
+        run: String,
+        /// The jobs.
+        jobs: Vec<String>,
+        /// When it would have said so.
+        seconds: i64,
     },
     /// The run is not of the workflow that was named.
     #[error("run `{id}` is one of workflow `{workflow}`")]
@@ -193,7 +203,9 @@ impl TriggerError {
             Self::TooLarge { .. } | Self::JobTooLarge { .. } => "Rsql.InputTooLarge",
             Self::UnknownRun(_) => "Rsql.UnknownRun",
             Self::Ended { .. } => "Rsql.RunEnded",
-            Self::NotEnded { .. } | Self::JobsNotEnded { .. } => "Rsql.RunNotEnded",
+            Self::NotEnded { .. } | Self::JobsNotEnded { .. } | Self::StoppedJustNow { .. } => {
+                "Rsql.RunNotEnded"
+            }
             Self::RunOfAnother { .. } => "Rsql.RunOfAnother",
             Self::RestartedBefore { .. } => "Rsql.RestartedBefore",
             Self::NotAsItWas(_) => "Rsql.NotAsItWas",

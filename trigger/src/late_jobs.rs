@@ -25,7 +25,9 @@ impl Trigger {
     /// not recorded that they did. Read from the records themselves, not from the index alone, so that
     /// what was seen as ended is never seen as open again.
     pub(crate) async fn winds_down(&self, run: &WorkflowAudit) -> Result<bool, TriggerError> {
-        if matches!(run.execution_status, Status::Completed | Status::Skipped) || !self.may_tell(run) {
+        if matches!(run.execution_status, Status::Completed | Status::Skipped)
+            || self.time_to_tell(run) <= TimeDelta::zero()
+        {
             return Ok(false);
         }
         let run_id = &run.workflow_execution_id;
@@ -38,11 +40,12 @@ impl Trigger {
         Ok(false)
     }
 
-    /// Whether the hosts of a run that has ended have the time yet to tell what became of its jobs.
-    pub(crate) fn may_tell(&self, run: &WorkflowAudit) -> bool {
+    /// How long the hosts of a run that has ended have yet to tell what became of its jobs; zero or less where that is
+    /// over.
+    pub(crate) fn time_to_tell(&self, run: &WorkflowAudit) -> TimeDelta {
         // One that has only just been found to have ended has no end in the record at hand.
         let ended = run.execution_end_ts.as_deref().and_then(time::parse).unwrap_or_else(Utc::now);
-        Utc::now() - ended < TimeDelta::seconds(self.settings.late_records_seconds.into())
+        ended + TimeDelta::seconds(self.settings.late_records_seconds.into()) - Utc::now()
     }
 
     /// Waits for the hosts' own records of a run's jobs and closes those that do not come; gives their names.

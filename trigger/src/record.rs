@@ -71,7 +71,7 @@ impl Trigger {
         status: Status,
         message: Option<&str>,
     ) -> Result<bool, TriggerError> {
-        self.close_where(record, status, message, "").await
+        self.change_open(record, closing(status, message), "", CLOSING).await
     }
 
     /// The same for a scheduled run, unless it has been let go: then it is started by whoever comes by, and what it
@@ -82,7 +82,8 @@ impl Trigger {
         status: Status,
         message: &str,
     ) -> Result<bool, TriggerError> {
-        self.close_where(record, status, Some(message), " AND attribute_not_exists(admitted_ts)").await
+        let unadmitted = " AND attribute_not_exists(admitted_ts)";
+        self.change_open(record, closing(status, Some(message)), unadmitted, CLOSING).await
     }
 
     /// Closes the record of a run that cannot start, unless it has begun.
@@ -93,16 +94,6 @@ impl Trigger {
     ) -> Result<bool, TriggerError> {
         let change = closing(Status::Failed, Some(message)).value(":triggered", Status::Triggered.as_str());
         self.change_open(record, change, NOT_BEGUN, CLOSING).await
-    }
-
-    async fn close_where(
-        &self,
-        record: &WorkflowAudit,
-        status: Status,
-        message: Option<&str>,
-        and: &str,
-    ) -> Result<bool, TriggerError> {
-        self.change_open(record, closing(status, message), and, CLOSING).await
     }
 
     /// Changes a record that is not final; whether it was not.

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::TimeDelta;
 use rsqlflow_config::audit::{StageAudit, Status, WorkflowAudit};
 use rsqlflow_config::run::RunInput;
 use rsqlflow_config::workflow::ExecutionType;
@@ -98,14 +99,18 @@ impl Trigger {
             }
         }
         let stopped = matches!(run.execution_status, Status::Cancelled | Status::TimedOut);
-        if stopped && self.may_tell(run) {
-            open.extend(about_to_run(&run.stages, &run.rsql_jobs, &completed, &unknown));
+        if !open.is_empty() {
+            return Err(TriggerError::JobsNotEnded { run: run_id.clone(), jobs: open });
         }
-        if open.is_empty() {
-            Ok(completed)
-        } else {
-            Err(TriggerError::JobsNotEnded { run: run_id.clone(), jobs: open })
+        let left = self.time_to_tell(run);
+        if stopped && left > TimeDelta::zero() {
+            let jobs = about_to_run(&run.stages, &run.rsql_jobs, &completed, &unknown);
+            if !jobs.is_empty() {
+                let seconds = left.num_seconds() + 1;
+                return Err(TriggerError::StoppedJustNow { run: run_id.clone(), jobs, seconds });
+            }
         }
+        Ok(completed)
     }
 
     /// The run as the earlier one was planned: its jobs and their settings, with parameters over them.

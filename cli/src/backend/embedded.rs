@@ -208,6 +208,14 @@ impl Embedded {
         clients::local(&self.settings, &key.access_key_id, &key.secret_access_key, http)
     }
 
+    /// Ready once the agent's journal was found corrupt: then nothing goes on here before a new start.
+    pub(crate) async fn failed(&self) {
+        match &self.runtime {
+            Some(runtime) => runtime.host.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// How many jobs the agent has that are not settled.
     pub(crate) async fn unsettled_jobs(&self) -> usize {
         match &self.runtime {

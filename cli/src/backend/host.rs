@@ -56,6 +56,14 @@ impl Host {
         }
     }
 
+    /// Ready once the agent of this process can do nothing any more but be started again.
+    pub(super) async fn failed(&self) {
+        match &self.agent {
+            Agent::Embedded(agent) => agent.failed().await,
+            Agent::Separate(_) => std::future::pending().await,
+        }
+    }
+
     /// How many jobs the agent of this process has accepted and not yet settled.
     pub(super) async fn jobs(&self) -> usize {
         match &self.agent {

@@ -40,7 +40,16 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     };
     embedded.fire_schedules();
     ready(context, &embedded, &endpoint, &soonest)?;
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        () = embedded.failed() => {
+            embedded.close(Scripts::GoOn).await;
+            return Err(CliError::embedded("the agent cannot go on")(
+                "its journal is corrupt: start `rsqlflow up` again, which moves it aside and goes on with the jobs; \
+                 scripts that run go on",
+            ));
+        }
+    }
     let jobs = embedded.unsettled_jobs().await;
     if jobs > 0 {
         context.note(&format!("stopping; {} not settled, scripts that run are ended", counted(jobs, "job")));

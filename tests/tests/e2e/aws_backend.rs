@@ -73,6 +73,7 @@ fn a_run_from_its_item_to_its_logs_and_one_that_is_cancelled() {
     let put = |id: &str, scripts: serde_json::Value| {
         let item = json!({
             "workflow_id": id,
+            "host": "i-rsqlflow",
             "workflow_stages": [{"execution_type": "parallel", "execution_flag": "y", "scripts": scripts}],
         });
         let file = operator.site.file(&format!("{id}.json"), &item.to_string());
@@ -242,7 +243,7 @@ fn the_settings_come_from_the_stack_and_never_go_over_a_file_unseen() {
         .map(|name| match name.as_str() {
             "Region" => (name.clone(), "eu-west-1".into()),
             "DefaultHost" => (name.clone(), "i-0123456789abcdef0".into()),
-            "HeartbeatSeconds" | "AuditDays" => (name.clone(), "45".into()),
+            "HeartbeatSeconds" | "GraceSeconds" | "AuditDays" => (name.clone(), "45".into()),
             "MasterArn" | "SequentialArn" | "ParallelArn" => {
                 (name.clone(), format!("arn:aws:states:eu-west-1:123456789012:stateMachine:{name}"))
             }

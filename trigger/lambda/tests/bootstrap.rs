@@ -38,6 +38,7 @@ impl Function {
             .env("AWS_ENDPOINT_URL", &at.url)
             .env("AWS_ACCESS_KEY_ID", &at.access_key_id)
             .env("AWS_SECRET_ACCESS_KEY", &at.secret_access_key)
+            .env("RSQLFLOW_HOST", &settings.host)
             .env("RSQLFLOW_TABLES_CONFIG", &settings.config_table)
             .env("RSQLFLOW_TABLES_JOB_AUDIT", &settings.job_audit_table)
             .env("RSQLFLOW_TABLES_WORKFLOW_AUDIT", &settings.workflow_audit_table)

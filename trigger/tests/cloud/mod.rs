@@ -47,7 +47,7 @@ pub fn settings() -> TriggerSettings {
         master_arn: arn("master"),
         sequential_arn: arn("sequential"),
         parallel_arn: arn("parallel"),
-        host: "i-test".into(),
+        host: "i-0123456789abcdef0".into(),
         secret_id: "rsqlflow/warehouse".into(),
         heartbeat_seconds: 3,
         audit_days: 30,

@@ -28,6 +28,13 @@ impl Embedded {
         }
     }
 
+    pub(super) async fn failed(&self) {
+        match self.agent.read().await.as_ref() {
+            Some(agent) => agent.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(super) async fn jobs(&self) -> usize {
         match self.agent.read().await.as_ref() {
             Some(agent) => agent.jobs().await.len(),
