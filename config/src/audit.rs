@@ -60,7 +60,8 @@ impl std::fmt::Display for Status {
 /// Attribute of audit records on which DynamoDB's time to live acts: seconds since 1970.
 pub const EXPIRES_AT: &str = "expires_at";
 
-/// Attribute of a run's record while it has not ended: its workflow. An index on it holds the open runs and no others.
+/// Attribute of a run's record until all that follows from its end is done: its workflow. An index on it holds these runs
+/// and no others.
 pub const OPEN_WORKFLOW: &str = "open_workflow";
 
 /// When a record that begins at `start` may be removed; never with no days.

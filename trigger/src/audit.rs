@@ -16,10 +16,11 @@ pub const JOBS_BY_RUN: &str = "by-run";
 /// Index of the workflow audit table by workflow and start.
 pub const RUNS_BY_WORKFLOW: &str = "by-workflow";
 
-/// Index of the workflow audit table that holds the runs that have not ended, by workflow.
+/// Index of the workflow audit table that holds the runs that have not ended, or whose end has not been followed up, by
+/// workflow.
 pub const OPEN_RUNS: &str = "open-runs";
 
-/// A run that had not ended when the index was last brought up to date: its keys.
+/// A run that was open when the index was last brought up to date: its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct OpenRun {
     pub(crate) workflow_execution_id: String,
@@ -118,7 +119,7 @@ impl Audit {
         Ok(runs)
     }
 
-    /// The runs that have not ended, of one workflow or of all, the oldest of a workflow first. The index knows them, which
+    /// The open runs, of one workflow or of all, the oldest of a workflow first. The index knows them, which
     /// may lag by a moment; what it costs follows their number and not that of the runs there have been.
     ///
     /// # Errors

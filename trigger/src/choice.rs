@@ -74,6 +74,11 @@ impl Choice {
 }
 
 impl Selection {
+    /// Whether there was something to choose.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// Leaves in the input what runs. Stages keep their numbers.
     pub(crate) fn apply(&self, input: &mut RunInput) {
         let Some(run) = &self.run else { return };

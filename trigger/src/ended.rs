@@ -5,6 +5,7 @@
 //! outside, passes a limit of the service or breaks in itself runs no state any more, so whoever sees its end does it in
 //! its place. People are told before the record is closed: whoever dies in between tells them twice rather than never.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use rsqlflow_config::audit::{Status, WorkflowAudit};
 
 use crate::cancel::CANCELLED;
@@ -12,6 +13,9 @@ use crate::{Trigger, TriggerError};
 
 /// Longest part of an execution's cause in a record.
 const CAUSE_MAX: usize = 1_000;
+
+/// How long the record of a run stays open because people cannot be told of its end.
+const TELLING_MAY_TAKE: TimeDelta = TimeDelta::hours(1);
 
 /// How an execution ended.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct End {
     pub(crate) cause: Option<String>,
     /// Its input, where that is at hand.
     pub(crate) input: Option<String>,
+    /// When, where that is known.
+    pub(crate) at: Option<DateTime<Utc>>,
 }
 
 /// What was done about an end.
@@ -98,7 +104,15 @@ impl Trigger {
             if self.sns.is_none() {
                 return Ok(Settled { status, closed: false, notified });
             }
-            notified = self.tell(record, status, message.as_deref().unwrap_or_default(), &notify).await?;
+            let told = self.tell(record, status, message.as_deref().unwrap_or_default(), &notify).await;
+            // The runs after it do not wait for ever for a way to people that is not there.
+            notified = match told {
+                Err(error) if end.at.is_some_and(|at| Utc::now() - at > TELLING_MAY_TAKE) => {
+                    tracing::error!(run = record.workflow_execution_id, %error, "nobody could be told");
+                    false
+                }
+                told => told?,
+            };
         }
         let closed = self.close(record, status, message.as_deref()).await?;
         Ok(Settled { status, closed, notified })

@@ -253,7 +253,9 @@ where
 {
     let code = error.as_service_error().and_then(|error| error.code());
     let status = error.raw_response().map(|response| response.status().as_u16());
-    status.is_none_or(|status| status >= 500 || status == 429)
+    // Without keys, say, nothing is ever sent.
+    let was_made = !matches!(error, aws_sdk_dynamodb::error::SdkError::ConstructionFailure(_));
+    was_made && status.is_none_or(|status| status >= 500 || status == 429)
         || code.is_some_and(|code| PASSING.contains(&code))
 }
 

@@ -9,6 +9,7 @@
 mod error;
 mod form;
 
+use chrono::DateTime;
 use serde_json::{Value, json};
 
 pub use error::EventError;
@@ -114,9 +115,15 @@ async fn after(trigger: &Trigger, ended: Ended) -> Result<Value, EventError> {
     let Some(record) = trigger.audit.run(&run_id).await? else {
         return Ok(json!({ "workflow_execution_id": run_id, "ignored": "there is no record of this run" }));
     };
-    let end = End { status: ended.status, error: ended.error, cause: ended.cause, input: ended.input };
+    let end = End {
+        status: ended.status,
+        error: ended.error,
+        cause: ended.cause,
+        input: ended.input,
+        at: ended.stop_date.and_then(DateTime::from_timestamp_millis),
+    };
     let settled = trigger.settle(&record, &end).await?;
-    let closed_jobs = trigger.close_jobs(&run_id, settled.status).await?;
+    let closed_jobs = trigger.follow_up(&record, settled.status).await?;
     let started = trigger.advance(&record.workflow_id).await?;
     tracing::info!(run = run_id, ?settled, ?started, ?closed_jobs, "a run has ended");
     Ok(json!({

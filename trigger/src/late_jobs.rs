@@ -48,10 +48,15 @@ impl Trigger {
         ended + TimeDelta::seconds(self.settings.late_records_seconds.into()) - Utc::now()
     }
 
-    /// Waits for the hosts' own records of a run's jobs and closes those that do not come; gives their names.
-    pub(crate) async fn close_jobs(&self, run_id: &str, run: Status) -> Result<Vec<String>, TriggerError> {
-        let wait = Duration::from_secs(self.settings.late_records_seconds.into());
-        let deadline = Instant::now() + wait;
+    /// Does what follows from the end of a run but for its record: waits for the hosts' own records of its jobs and
+    /// closes those that do not come; gives their names.
+    pub(crate) async fn follow_up(
+        &self,
+        record: &WorkflowAudit,
+        run: Status,
+    ) -> Result<Vec<String>, TriggerError> {
+        let run_id = &record.workflow_execution_id;
+        let deadline = Instant::now() + self.time_to_tell(record).to_std().unwrap_or_default();
         let open = loop {
             let mut jobs = self.audit.jobs(run_id).await?;
             jobs.retain(|job| !job.execution_status.is_final());
@@ -62,14 +67,16 @@ impl Trigger {
         };
         let mut closed = Vec::new();
         for job in open {
-            if self.close_job(&job, run, wait.as_secs()).await? {
+            if self.close_job(&job, run).await? {
                 closed.push(job.job_name);
             }
         }
+        self.no_longer_open(record).await?;
         Ok(closed)
     }
 
-    async fn close_job(&self, job: &JobAudit, run: Status, waited: u64) -> Result<bool, TriggerError> {
+    async fn close_job(&self, job: &JobAudit, run: Status) -> Result<bool, TriggerError> {
+        let waited = self.settings.late_records_seconds;
         let text = |text: &str| AttributeValue::S(text.into());
         let host = &job.instance_id;
         // A run completes when all of its jobs have.

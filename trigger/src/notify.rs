@@ -10,6 +10,7 @@ use rsqlflow_config::workflow::{Notify, NotifyOn};
 use serde_json::Value;
 
 use crate::error::is_passing;
+use crate::record::Change;
 use crate::{Trigger, TriggerError};
 
 /// Longest subject of a message.
@@ -45,8 +46,25 @@ impl Trigger {
         Ok(notify.filter(|notify| wants(notify, status)))
     }
 
+    /// Tells people of a run that failed without an execution; whether that is done with. Who has no way to tell them
+    /// leaves it to the trigger that has. That they cannot be told keeps nothing open.
+    pub(crate) async fn people_know(
+        &self,
+        record: &WorkflowAudit,
+        message: &str,
+    ) -> Result<bool, TriggerError> {
+        let Some(notify) = self.whom(record, None, Status::Failed).await? else { return Ok(true) };
+        if self.sns.is_none() {
+            return Ok(false);
+        }
+        if let Err(error) = self.tell(record, Status::Failed, message, &notify).await {
+            tracing::error!(run = record.workflow_execution_id, %error, "nobody could be told");
+        }
+        Ok(true)
+    }
+
     /// Tells people; whether they were told. That nobody ever will be, a topic that is gone say, keeps no record open:
-    /// that is only logged.
+    /// the record says so.
     pub(crate) async fn tell(
         &self,
         record: &WorkflowAudit,
@@ -73,8 +91,10 @@ impl Trigger {
             Ok(_) => Ok(true),
             Err(error) if is_passing(&error) => Err(TriggerError::aws("telling people", error)),
             Err(error) => {
-                let error = aws_sdk_sns::error::DisplayErrorContext(error);
+                let error = TriggerError::aws("telling people", error);
                 tracing::error!(run = run_id, topic = notify.topic_arn, %error, "nobody could be told");
+                let change = Change::new("SET notify_error = :error").value(":error", &error.to_string());
+                self.change_open(record, change, "", "recording that nobody was told").await?;
                 Ok(false)
             }
         }

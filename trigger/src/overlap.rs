@@ -23,7 +23,7 @@
 //! writes of single items, so either R's trigger finds E ended and goes on itself, or the one who saw E end finds R
 //! waiting; if both do, one swap succeeds. *E's end is told to nobody*: every later event of the workflow looks.
 //!
-//! A run that was stopped or ran out of time is in the way until its hosts have recorded the end of its scripts, or the
+//! A run that did not complete is in the way until its hosts have recorded the end of its scripts, or the
 //! time they have for it is over: the event of its end waits for the same before it looks at the turn.
 //!
 //! The index of the audit table lags behind it by a moment. It is asked only for runs that were started otherwise, by a
@@ -243,9 +243,7 @@ impl Trigger {
             Err(error) => {
                 let message = format!("its turn came and it could not start: {error}");
                 tracing::error!(run = run_id, %error, "its turn came and it could not start");
-                if let Some(notify) = self.whom(&record, None, Status::Failed).await? {
-                    self.tell(&record, Status::Failed, &message, &notify).await?;
-                }
+                self.people_know(&record, &message).await?;
                 // Not one that somebody has started in the same moment, with the item as it was then.
                 self.close_unbegun(&record, &message).await?;
                 Ok(false)

@@ -17,6 +17,9 @@ use crate::{StartRequest, Trigger, TriggerError};
 /// What a change asks beside that the record is open: that its execution has not begun. `:triggered` is its value.
 pub(crate) const NOT_BEGUN: &str = " AND execution_status = :triggered";
 
+/// What takes a run from the index of the open ones, at the end of an update.
+const NO_LONGER_OPEN: &str = " REMOVE open_workflow";
+
 /// What closing a record is called where it fails.
 const CLOSING: &str = "closing the run's record";
 
@@ -64,18 +67,19 @@ impl Trigger {
         }
     }
 
-    /// Gives a run's record a final status, unless it has one.
+    /// Gives a run's record a final status, unless it has one. It stays among the open runs until what follows from its
+    /// end is done.
     pub(crate) async fn close(
         &self,
         record: &WorkflowAudit,
         status: Status,
         message: Option<&str>,
     ) -> Result<bool, TriggerError> {
-        self.change_open(record, closing(status, message), "", CLOSING).await
+        self.change_open(record, closing(status, message, ""), "", CLOSING).await
     }
 
     /// The same for a scheduled run, unless it has been let go: then it is started by whoever comes by, and what it
-    /// becomes is its execution's to say.
+    /// becomes is its execution's to say. Nothing follows from the end of one that never ran.
     pub(crate) async fn close_unadmitted(
         &self,
         record: &WorkflowAudit,
@@ -83,7 +87,7 @@ impl Trigger {
         message: &str,
     ) -> Result<bool, TriggerError> {
         let unadmitted = " AND attribute_not_exists(admitted_ts)";
-        self.change_open(record, closing(status, Some(message)), unadmitted, CLOSING).await
+        self.change_open(record, closing(status, Some(message), NO_LONGER_OPEN), unadmitted, CLOSING).await
     }
 
     /// Closes the record of a run that cannot start, unless it has begun.
@@ -92,8 +96,18 @@ impl Trigger {
         record: &WorkflowAudit,
         message: &str,
     ) -> Result<bool, TriggerError> {
-        let change = closing(Status::Failed, Some(message)).value(":triggered", Status::Triggered.as_str());
+        let change = closing(Status::Failed, Some(message), NO_LONGER_OPEN);
+        let change = change.value(":triggered", Status::Triggered.as_str());
         self.change_open(record, change, NOT_BEGUN, CLOSING).await
+    }
+
+    /// Takes a run that has ended from the open ones: all that follows from its end is done.
+    pub(crate) async fn no_longer_open(&self, record: &WorkflowAudit) -> Result<(), TriggerError> {
+        let update = self
+            .update(record)
+            .update_expression(NO_LONGER_OPEN.trim_start())
+            .condition_expression("attribute_exists(workflow_id)");
+        written("taking the run from the open ones", update.send().await).map(|_| ())
     }
 
     /// Changes a record that is not final; whether it was not.
@@ -105,16 +119,20 @@ impl Trigger {
         action: &'static str,
     ) -> Result<bool, TriggerError> {
         let update = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.settings.workflow_audit_table)
-            .key("workflow_execution_id", AttributeValue::S(record.workflow_execution_id.clone()))
-            .key("workflow_id", AttributeValue::S(record.workflow_id.clone()))
+            .update(record)
             .update_expression(change.expression)
             .set_expression_attribute_values(Some(change.values));
         // A record that is gone, expired say, is not made anew.
         let update = where_open(update, &format!("attribute_exists(workflow_id){and}"));
         written(action, update.send().await)
+    }
+
+    fn update(&self, record: &WorkflowAudit) -> UpdateItemFluentBuilder {
+        self.dynamodb
+            .update_item()
+            .table_name(&self.settings.workflow_audit_table)
+            .key("workflow_execution_id", AttributeValue::S(record.workflow_execution_id.clone()))
+            .key("workflow_id", AttributeValue::S(record.workflow_id.clone()))
     }
 }
 
@@ -129,14 +147,12 @@ pub(crate) fn where_open(mut update: UpdateItemFluentBuilder, condition: &str) -
     update.condition_expression(format!("{condition} AND NOT execution_status IN ({})", names.join(", ")))
 }
 
-/// What gives a record a final status.
-fn closing(status: Status, message: Option<&str>) -> Change {
+/// What gives a record a final status, `and` more.
+fn closing(status: Status, message: Option<&str>, and: &str) -> Change {
     let told = message.map_or("", |_| ", error_message = :message");
-    let change = Change::new(format!(
-        "SET execution_status = :status, execution_end_ts = :end{told} REMOVE {OPEN_WORKFLOW}"
-    ))
-    .value(":status", status.as_str())
-    .value(":end", &time::now());
+    let change = Change::new(format!("SET execution_status = :status, execution_end_ts = :end{told}{and}"))
+        .value(":status", status.as_str())
+        .value(":end", &time::now());
     match message {
         Some(message) => change.value(":message", message),
         None => change,
@@ -179,8 +195,8 @@ fn same_run(
             Some(of) => format!(" that goes on from run `{of}`"),
             None => " that goes on from no earlier one".into(),
         }
-    } else if record.left_out != planned.selection.left_out
-        || record.completed_earlier != planned.selection.completed_earlier
+    } else if (planned.selection.is_chosen() || !record.left_out.is_empty())
+        && record.rsql_jobs != jobs(&planned.input)
     {
         " with another choice of jobs".into()
     } else {

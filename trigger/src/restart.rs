@@ -122,7 +122,15 @@ impl Trigger {
     ) -> Result<(RunInput, Vec<StageAudit>), TriggerError> {
         let of = &earlier.record.workflow_execution_id;
         let gone = || TriggerError::NotAsItWas(of.clone());
-        let input = self.execution(of).await?.and_then(|execution| execution.input).ok_or_else(gone)?;
+        // A restart that could not start has none, and was to have what that before it had.
+        let mut source = earlier.record.clone();
+        let input = loop {
+            if let Some(execution) = self.execution(&source.workflow_execution_id).await? {
+                break execution.input.ok_or_else(gone)?;
+            }
+            let before = source.restart_of.ok_or_else(gone)?;
+            source = self.audit.run(&before).await?.ok_or_else(gone)?;
+        };
         let mut input: RunInput = serde_json::from_str(&input).map_err(|_| gone())?;
         input.run.workflow_execution_id = run_id.into();
         input.run.parameters.extend(over.clone());

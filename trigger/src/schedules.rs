@@ -121,7 +121,7 @@ impl Schedules {
     ) -> Result<Reconciled, TriggerError> {
         let id = &workflow.workflow_id;
         let before = self.get(id).await?;
-        let wanted = self.wanted(workflow).filter(|_| !is_over(workflow, before.as_ref(), now));
+        let wanted = self.wanted(workflow).filter(|_| !is_over(workflow, None, now));
         match (wanted, before) {
             (None, None) => Ok(Reconciled::None),
             (None, Some(_)) => self.delete(id).await.map(|_| Reconciled::Deleted),

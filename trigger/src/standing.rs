@@ -42,7 +42,9 @@ impl Trigger {
                 Status::Running if age(record) < TRIGGER_LIVES => Ok(Standing::GoingOn),
                 Status::Running => {
                     let message = "its execution is gone from Step Functions, and how it ended is not known";
-                    self.close(record, Status::Failed, Some(message)).await?;
+                    if self.people_know(record, message).await? {
+                        self.close(record, Status::Failed, Some(message)).await?;
+                    }
                     Ok(Standing::Ended(Status::Failed))
                 }
                 _ => Ok(Standing::NotStarted),
@@ -56,6 +58,7 @@ impl Trigger {
                     error: execution.error,
                     cause: execution.cause,
                     input: execution.input,
+                    at: execution.stop_date.and_then(|at| DateTime::from_timestamp(at.secs(), 0)),
                 };
                 Ok(Standing::Ended(self.settle(record, &end).await?.status))
             }
@@ -70,11 +73,17 @@ impl Trigger {
         }
         let message =
             "it was recorded and never started: whoever was to start it ended before; run the workflow again";
+        // Whoever started it otherwise has seen that it did not go well.
+        if record.scheduled_time.is_some() && !self.people_know(record, message).await? {
+            return Ok(false);
+        }
         self.close_unadmitted(record, Status::Failed, message).await
     }
 }
 
-/// How long ago a run was recorded.
+/// How long ago a run was recorded, or let go where it waited.
 fn age(record: &WorkflowAudit) -> TimeDelta {
-    Utc::now() - time::parse(&record.execution_start_ts).unwrap_or(DateTime::UNIX_EPOCH)
+    let admitted = record.admitted_ts.as_deref().and_then(time::parse);
+    let recorded = time::parse(&record.execution_start_ts).unwrap_or(DateTime::UNIX_EPOCH);
+    Utc::now() - admitted.unwrap_or(recorded).max(recorded)
 }

@@ -86,6 +86,9 @@ pub struct Ended {
     /// Its cause.
     #[serde(default)]
     pub cause: Option<String>,
+    /// When it ended, in milliseconds since 1970.
+    #[serde(default)]
+    pub stop_date: Option<i64>,
 }
 
 impl Event {

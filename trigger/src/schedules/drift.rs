@@ -134,7 +134,7 @@ impl Schedules {
     }
 }
 
-/// Whether a workflow's schedule will never fire again: the one that is kept, or one that is made now.
+/// Whether a workflow's schedule will never fire again: the one that is kept, or one that would be made now.
 pub fn is_over(workflow: &Workflow, kept: Option<&KeptSchedule>, now: DateTime<Utc>) -> bool {
     let made = kept.map_or(now, |kept| kept.made);
     // A rate that is made now fires now.

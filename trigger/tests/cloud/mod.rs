@@ -336,7 +336,9 @@ fn table(name: &str, hash: &str, range: Option<&str>, indexes: &[Index]) -> Valu
         table["GlobalSecondaryIndexes"] = indexes
             .iter()
             .map(|(name, hash, range)| {
-                json!({ "IndexName": name, "KeySchema": keys(hash, *range), "Projection": { "ProjectionType": "ALL" } })
+                let projection = if *name == "open-runs" { "KEYS_ONLY" } else { "ALL" };
+                json!({ "IndexName": name, "KeySchema": keys(hash, *range),
+                    "Projection": { "ProjectionType": projection } })
             })
             .collect();
     }

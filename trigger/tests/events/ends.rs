@@ -158,6 +158,53 @@ async fn a_schedules_run_waits_a_day_for_its_event_to_come_again() {
 }
 
 #[tokio::test]
+async fn a_run_that_waits_for_more_than_a_day_still_has_its_turn() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "queue").await;
+    for hour in 1..=2 {
+        cloud.handle(due("w", hour)).await.unwrap();
+        cloud.record_is_from(&run_at("w", hour), "2026-11-18T00:00:00.000Z").await;
+    }
+    assert!(cloud.trigger().sweep().await.unwrap().is_empty());
+    assert_eq!(cloud.run(&run_at("w", 2)).await.execution_status, Status::Triggered);
+    cloud.stop(&run_at("w", 1)).await;
+    assert_eq!(cloud.trigger().sweep().await.unwrap(), [run_at("w", 2)]);
+}
+
+#[tokio::test]
+async fn what_follows_from_an_end_is_done_by_the_sweep_where_somebody_died_over_it() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "allow").await;
+    let run = run_at("w", 1);
+    cloud.handle(due("w", 1)).await.unwrap();
+    cloud.job("a.sh", &run, "running").await;
+    // The record is closed, by the state machine say, and the event of its end never comes.
+    cloud.complete(&run).await;
+    cloud.trigger().sweep().await.unwrap();
+    assert_eq!(cloud.audit().jobs(&run).await.unwrap()[0].execution_status, Status::Completed);
+    // It is done once.
+    cloud.job("b.sh", &run, "running").await;
+    cloud.trigger().sweep().await.unwrap();
+    assert_eq!(cloud.audit().jobs(&run).await.unwrap()[1].execution_status, Status::Running);
+}
+
+#[tokio::test]
+async fn one_workflow_that_is_broken_keeps_no_other_from_being_looked_at() {
+    let cloud = Cloud::open().await;
+    for workflow in ["a", "b", "c"] {
+        cloud.item(workflow, "queue").await;
+        cloud.handle(due(workflow, 1)).await.unwrap();
+        cloud.handle(due(workflow, 2)).await.unwrap();
+        cloud.stop(&run_at(workflow, 1)).await;
+    }
+    let turn = json!({ "TableName": "workflow-audit", "Item": {
+        "workflow_execution_id": { "S": "turn#b" }, "workflow_id": { "S": "b" }, "version": { "S": "?" } } });
+    cloud.dynamodb("PutItem", turn).await;
+    cloud.trigger().sweep().await.unwrap_err();
+    assert_eq!(cloud.running().await, [run_at("a", 2), run_at("c", 2)]);
+}
+
+#[tokio::test]
 async fn a_run_whose_execution_is_gone_is_in_nobodys_way() {
     let cloud = Cloud::open().await;
     cloud.item("w", "skip").await;
@@ -173,6 +220,7 @@ async fn a_run_whose_execution_is_gone_is_in_nobodys_way() {
     let gone = cloud.run("gone").await;
     assert_eq!(gone.execution_status, Status::Failed);
     assert!(gone.error_message.unwrap().contains("gone from Step Functions"));
+    assert_eq!(cloud.told().await.len(), 1);
 }
 
 #[tokio::test]
@@ -201,7 +249,8 @@ async fn a_record_stays_open_until_people_are_told() {
     cloud.item("w", "skip").await;
     cloud.handle(due("w", 1)).await.unwrap();
     let run = run_at("w", 1);
-    let event = with(ended(&run, "ABORTED"), "Maria", "wrong day");
+    let mut event = with(ended(&run, "ABORTED"), "Maria", "wrong day");
+    event["detail"]["stopDate"] = json!(Utc::now().timestamp_millis());
     let busy = Refusing::client(cloud.local.connector(), "Publish", 503, "ServiceUnavailable");
     let error =
         events::handle(&cloud.trigger_on(busy), event.clone(), &Context::default()).await.unwrap_err();
@@ -211,6 +260,15 @@ async fn a_record_stays_open_until_people_are_told() {
     let refused = Refusing::client(cloud.local.connector(), "Publish", 403, "AuthorizationError");
     let answer = events::handle(&cloud.trigger_on(refused), event, &Context::default()).await.unwrap();
     assert_eq!((&answer["closed"], &answer["notified"]), (&json!(true), &json!(false)));
+    let untold = cloud.run(&run).await.notify_error.unwrap();
+    assert_eq!(untold, "telling people failed: AuthorizationError: no");
+    // Nor does one that cannot be reached for an hour hold it open.
+    cloud.handle(due("w", 2)).await.unwrap();
+    let mut event = with(ended(&run_at("w", 2), "ABORTED"), "Maria", "wrong day");
+    event["detail"]["stopDate"] = json!((Utc::now() - TimeDelta::hours(2)).timestamp_millis());
+    let busy = Refusing::client(cloud.local.connector(), "Publish", 503, "ServiceUnavailable");
+    let answer = events::handle(&cloud.trigger_on(busy), event, &Context::default()).await.unwrap();
+    assert_eq!(answer["closed"], true);
 }
 
 #[tokio::test]

@@ -88,7 +88,14 @@ impl HttpConnector for Refusing {
         if !target.ends_with(self.action) && !body.contains(&format!("Action={}", self.action)) {
             return self.inner.call(request);
         }
-        let answer = format!(r#"{{"__type":"{}","message":"no"}}"#, self.code);
+        let answer = if target.is_empty() {
+            format!(
+                "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></ErrorResponse>",
+                self.code
+            )
+        } else {
+            format!(r#"{{"__type":"{}","message":"no"}}"#, self.code)
+        };
         let status = StatusCode::try_from(self.status).unwrap();
         HttpConnectorFuture::ready(Ok(HttpResponse::new(status, answer.into())))
     }
