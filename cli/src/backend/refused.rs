@@ -70,7 +70,8 @@ impl fmt::Display for Identity {
 }
 
 /// The profile that `aws sso login` renews `name` by, in the text of an AWS config file: itself or one that it takes its
-/// credentials from. The SDK's own reading of the file is not public.
+/// credentials from. The SDK's own reading of the file is asynchronous and takes types that are named internal; of all that
+/// it knows, three keys are wanted here, and only for the words of an error.
 fn login(text: &str, name: &str) -> Option<String> {
     /// More are a circle.
     const CHAIN: usize = 5;

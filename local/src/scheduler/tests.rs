@@ -58,6 +58,11 @@ struct World {
 }
 
 impl World {
+    async fn events_on_disk(&self) -> i64 {
+        let count = "select count(*) from scheduler_events";
+        self.scheduler.store.read(move |tx| tx.query_row(count, [], |row| row.get(0))).await.unwrap()
+    }
+
     async fn at(time: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let now = Arc::new(AtomicI64::new(at(time)));
@@ -303,12 +308,7 @@ async fn a_target_that_is_not_there_is_given_up() {
     body["Target"]["Arn"] = "arn:aws:lambda:us-east-1:000000000000:function:nobody".into();
     world.call("CreateSchedule", body).await.unwrap();
     assert_eq!(world.look_after(HOUR).await, Some(Duration::from_secs(5)));
-    let open: i64 = world
-        .scheduler
-        .store
-        .read(|tx| tx.query_row("select count(*) from scheduler_events", [], |row| row.get(0)))
-        .await
-        .unwrap();
+    let open = world.events_on_disk().await;
     assert_eq!(open, 0);
 }
 
@@ -429,12 +429,7 @@ async fn an_engine_that_was_stopped_calls_nobody() {
     firing.stop().await;
     assert_eq!(Arc::strong_count(&called), 2, "its delivery goes on");
     lambda.clear();
-    let open: i64 = world
-        .scheduler
-        .store
-        .read(|tx| tx.query_row("select count(*) from scheduler_events", [], |row| row.get(0)))
-        .await
-        .unwrap();
+    let open = world.events_on_disk().await;
     assert_eq!(open, 1, "the next engine is to deliver it");
 }
 

@@ -180,6 +180,15 @@ impl Cloud {
         Items::new(aws_sdk_dynamodb::Client::new(&sdk), "config").put(&workflow).await.unwrap();
     }
 
+    /// Records a run that has just been started by a person, and has no execution.
+    pub async fn record(&self, run: &str, status: &str) {
+        let record = json!({ "TableName": "workflow-audit", "Item": {
+            "workflow_execution_id": { "S": run }, "workflow_id": { "S": "w" }, "open_workflow": { "S": "w" },
+            "execution_status": { "S": status }, "execution_start_ts": { "S": rsqlflow_config::time::now() },
+            "started_by": { "S": "cli:maria" } } });
+        self.dynamodb("PutItem", record).await;
+    }
+
     /// Records a job as its host does.
     pub async fn job(&self, name: &str, run: &str, status: &str) {
         let item = json!({ "TableName": "job-audit", "Item": {

@@ -15,6 +15,14 @@ fn with(mut event: Value, error: &str, cause: &str) -> Value {
     event
 }
 
+fn by_hand() -> StartRequest {
+    StartRequest {
+        workflow_id: "w".into(),
+        workflow_execution_id: Some("by-hand".into()),
+        ..StartRequest::default()
+    }
+}
+
 #[tokio::test]
 async fn a_run_that_was_stopped_is_closed_with_its_jobs_and_people_are_told_once() {
     let cloud = Cloud::open().await;
@@ -124,12 +132,7 @@ async fn a_sweep_closes_what_was_never_started_and_lets_go_what_waited_for_it() 
     let cloud = Cloud::open().await;
     cloud.item("w", "queue").await;
     let refusing = Refusing::client(cloud.local.connector(), "StartExecution", 503, "ServiceUnavailable");
-    let request = StartRequest {
-        workflow_id: "w".into(),
-        workflow_execution_id: Some("by-hand".into()),
-        ..StartRequest::default()
-    };
-    cloud.trigger_on(refusing).start(request).await.unwrap_err();
+    cloud.trigger_on(refusing).start(by_hand()).await.unwrap_err();
     assert_eq!(cloud.run("by-hand").await.execution_status, Status::Triggered);
     assert_eq!(cloud.handle(due("w", 1)).await.unwrap()["waiting_for"], "by-hand");
     assert!(cloud.trigger().sweep().await.unwrap().is_empty(), "it may be about to start");
@@ -208,11 +211,7 @@ async fn one_workflow_that_is_broken_keeps_no_other_from_being_looked_at() {
 async fn a_run_whose_execution_is_gone_is_in_nobodys_way() {
     let cloud = Cloud::open().await;
     cloud.item("w", "skip").await;
-    let record = json!({ "TableName": "workflow-audit", "Item": {
-        "workflow_execution_id": { "S": "gone" }, "workflow_id": { "S": "w" }, "open_workflow": { "S": "w" },
-        "execution_status": { "S": "running" }, "execution_start_ts": { "S": rsqlflow_config::time::now() },
-        "started_by": { "S": "cli:maria" } } });
-    cloud.dynamodb("PutItem", record).await;
+    cloud.record("gone", "running").await;
     assert_eq!(cloud.handle(due("w", 1)).await.unwrap()["execution_status"], "skipped");
     cloud.record_is_from("gone", "2026-11-20T00:00:00.000Z").await;
     cloud.handle(due("w", 2)).await.unwrap();
@@ -295,12 +294,7 @@ async fn a_start_that_is_refused_for_good_leaves_nothing_open() {
     let cloud = Cloud::open().await;
     cloud.item("w", "skip").await;
     let refusing = Refusing::client(cloud.local.connector(), "StartExecution", 400, "AccessDeniedException");
-    let request = StartRequest {
-        workflow_id: "w".into(),
-        workflow_execution_id: Some("by-hand".into()),
-        ..StartRequest::default()
-    };
-    let error = cloud.trigger_on(refusing).start(request).await.unwrap_err();
+    let error = cloud.trigger_on(refusing).start(by_hand()).await.unwrap_err();
     assert!(error.to_string().contains("AccessDeniedException: no"), "{error}");
     let record = cloud.run("by-hand").await;
     assert_eq!(record.execution_status, Status::Failed);

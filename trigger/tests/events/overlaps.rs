@@ -147,11 +147,7 @@ async fn more_than_a_hundred_do_not_wait() {
 async fn a_run_that_was_recorded_and_never_started_is_in_nobodys_way_for_long() {
     let cloud = Cloud::open().await;
     cloud.item("w", "skip").await;
-    let record = json!({ "TableName": "workflow-audit", "Item": {
-        "workflow_execution_id": { "S": "by-hand" }, "workflow_id": { "S": "w" },
-        "open_workflow": { "S": "w" }, "execution_status": { "S": "triggered" }, "execution_start_ts": { "S": rsqlflow_config::time::now() },
-        "started_by": { "S": "cli:maria" } } });
-    cloud.dynamodb("PutItem", record).await;
+    cloud.record("by-hand", "triggered").await;
     // Whoever recorded it may be about to start it.
     assert_eq!(cloud.handle(due("w", 1)).await.unwrap()["execution_status"], "skipped");
     cloud.record_is_from("by-hand", "2026-11-20T00:00:00.000Z").await;

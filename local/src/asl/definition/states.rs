@@ -30,7 +30,7 @@ pub(super) fn read(
     if !jsonata {
         issues.schema(
             &fields.at,
-            "JSONPath is not supported by the embedded default yet; set \"QueryLanguage\": \"JSONata\"",
+            "JSONPath is not supported by the embedded default; set \"QueryLanguage\": \"JSONata\"",
         );
         return None;
     }
@@ -205,7 +205,7 @@ fn map(reader: &mut Reader<'_>, fields: &Fields<'_>, jsonata: bool) -> Option<Ma
         ("ResultWriter", "Writing results to another service"),
     ] {
         if fields.get(name).is_some() {
-            fields.wrong(name, format!("{what} is not supported by the embedded default yet"));
+            fields.wrong(name, format!("{what} is not supported by the embedded default"));
         }
     }
     fields.text("Label");
