@@ -150,7 +150,7 @@ pub enum ConfigCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Check files and store them, all or none
+    /// Check files, all before any is stored, and store them with their schedules
     #[command(after_help = examples::CONFIG_PUT)]
     Put {
         /// YAML or JSON files; `-` is standard input

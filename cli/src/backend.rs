@@ -29,6 +29,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::interrupt::interrupted;
 
+use account::Account;
 pub(crate) use clients::Clients;
 pub(crate) use embedded::{Embedded, Need, Warehouse};
 pub(crate) use pace::Pace;
@@ -46,8 +47,8 @@ pub(crate) struct Backend {
 
 /// Where it leads.
 enum Place {
-    /// AWS; the text says which account's door.
-    Aws(String),
+    /// AWS.
+    Aws(Box<Account>),
     /// An `rsqlflow up` on this machine.
     Up { endpoint: String, data_dir: String },
     /// This process.
@@ -66,7 +67,7 @@ impl Backend {
             settings.check_state_machines().map_err(CliError::Settings)?;
             let account = account::open(&settings, clients::https()).await?;
             let clients = Clients::new(&account.config);
-            return Ok(Self { clients, place: Place::Aws(account.description), settings });
+            return Ok(Self { clients, place: Place::Aws(Box::new(account)), settings });
         }
         let deadline = Instant::now() + IN_USE_PATIENCE;
         loop {
@@ -102,13 +103,19 @@ impl Backend {
         clients::endpoint(settings, up)
     }
 
-    /// Where it leads, for people.
-    pub(crate) fn description(&self) -> String {
-        match &self.place {
-            Place::Aws(description) => format!("aws ({description})"),
+    /// Where it leads, for people, once it is known to be where the settings mean.
+    ///
+    /// # Errors
+    /// [`CliError::Account`] where the credentials are of another account, or STS does not say.
+    pub(crate) async fn checked(&self) -> Result<String, CliError> {
+        Ok(match &self.place {
+            Place::Aws(account) => {
+                let id = account::checked(&account.config, &self.settings).await?;
+                format!("aws ({id}, {}, {})", account.region, account.identity)
+            }
             Place::Up { endpoint, data_dir } => format!("local ({data_dir}, rsqlflow up at {endpoint})"),
             Place::Here { data_dir, .. } => format!("local ({data_dir})"),
-        }
+        })
     }
 
     /// Whether it leads to this machine.

@@ -9,6 +9,7 @@ mod files;
 mod hosts;
 mod init;
 mod logs;
+mod put;
 pub(crate) mod run;
 mod runs;
 mod schedule;

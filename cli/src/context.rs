@@ -80,10 +80,10 @@ impl Context {
     /// Opens the way to the backend and says where it leads: for commands that change something.
     ///
     /// # Errors
-    /// When the embedded default cannot be opened.
+    /// When the embedded default cannot be opened, or the account is another one than the settings mean.
     pub(crate) async fn backend_told(&self, need: Need) -> Result<Backend, CliError> {
         let backend = Backend::open(self, need).await?;
-        self.note(&format!("backend: {}", backend.description()));
+        self.note(&format!("backend: {}", backend.checked().await?));
         Ok(backend)
     }
 

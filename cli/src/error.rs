@@ -66,6 +66,17 @@ pub(crate) enum CliError {
         /// The nearest there is.
         nearest: Option<String>,
     },
+    /// The run has an execution and no record.
+    #[error(
+        "there is no record of run `{id}`: it was removed, or never written. Step Functions says that its execution is \
+         {status}"
+    )]
+    NoRecord {
+        /// The run.
+        id: String,
+        /// Its execution's status.
+        status: String,
+    },
     /// The job had no such attempt.
     #[error("{job} in run `{run}` has no attempt {attempt}: it had {had}")]
     UnknownAttempt {
@@ -121,6 +132,16 @@ pub(crate) enum CliError {
         next: Option<String>,
         /// How the command exits.
         exit: Exit,
+    },
+    /// Something was done before this went wrong, or may have been.
+    #[error("{said}: {source}")]
+    Partly {
+        /// What is done and what is not.
+        said: String,
+        /// What to do once the source is mended.
+        then: String,
+        /// What went wrong.
+        source: Box<CliError>,
     },
     /// A secret that is not the connection of a warehouse.
     #[error("secret {id} is not a JSON object with host, port, username, password and dbname")]
@@ -181,6 +202,25 @@ impl CliError {
         move |error| Self::Trigger(TriggerError::aws(action, error))
     }
 
+    /// Of a run that was recorded and not started, as far as that is known.
+    pub(crate) fn not_started(
+        run: &str,
+        certain: bool,
+        stays_open: Option<&TriggerError>,
+        source: Box<Self>,
+    ) -> Self {
+        let (said, then) = if certain {
+            let open = stays_open
+                .map(|why| format!(" (its record stays open for a quarter of an hour, because {why})"));
+            let said = format!("run `{run}` was not started{}", open.unwrap_or_default());
+            (said, "the same command again; --id may be the same".into())
+        } else {
+            let said = format!("whether run `{run}` was started is not known");
+            (said, format!("rsqlflow status {run}; the same command with --id {run} is the same run"))
+        };
+        Self::Partly { said, then, source }
+    }
+
     /// How the command exits.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -190,6 +230,7 @@ impl CliError {
             | Self::InvalidFiles { .. }
             | Self::UnknownWorkflow { .. }
             | Self::UnknownRun { .. }
+            | Self::NoRecord { .. }
             | Self::UnknownJob { .. }
             | Self::UnknownAttempt { .. }
             | Self::NoTrigger { .. }
@@ -197,6 +238,7 @@ impl CliError {
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
             Self::Account { exit, .. } => *exit,
+            Self::Partly { source, .. } => source.exit(),
             Self::NotAConnection { .. } | Self::AlreadyUp { .. } | Self::WriteFile { .. } => Exit::Failed,
             Self::NotUp { .. } | Self::InUse { .. } | Self::Embedded { .. } => Exit::Unreachable,
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
@@ -211,12 +253,19 @@ impl CliError {
                 Some("rsqlflow init --stack NAME    reads them from the stack".into())
             }
             Self::Account { next, .. } => next.clone(),
+            Self::Partly { then, source, .. } => Some(match source.next() {
+                Some(next) => format!("{next}; then {then}"),
+                None => then.clone(),
+            }),
             Self::Settings(_) | Self::WarehouseUrl(_) => {
                 Some("rsqlflow config defaults    prints every setting".into())
             }
             Self::InvalidFiles { .. } => Some("rsqlflow config schema    prints what a file may have".into()),
             Self::UnknownWorkflow { .. } => Some("rsqlflow config list".into()),
             Self::UnknownRun { .. } => Some("rsqlflow runs".into()),
+            Self::NoRecord { .. } => Some(
+                "aws stepfunctions describe-execution; what its jobs printed is in CloudWatch Logs".into(),
+            ),
             Self::UnknownJob { run, .. } | Self::UnknownAttempt { run, .. } => {
                 Some(format!("rsqlflow status {run}    lists its jobs"))
             }
@@ -244,7 +293,7 @@ impl CliError {
         tell(&format!("{} {self}", screen.paint(Tone::Bad, "error:")));
         // What a message's own text does not have: the causes below it. The trigger's messages have all of theirs.
         let mut cause = match self {
-            Self::Trigger(_) => None,
+            Self::Trigger(_) | Self::Partly { .. } => None,
             _ => std::error::Error::source(self).and_then(std::error::Error::source),
         };
         while let Some(error) = cause {
@@ -301,6 +350,9 @@ fn trigger_exit(error: &TriggerError) -> Exit {
         | TriggerError::NothingToRun
         | TriggerError::Contended(_)
         | TriggerError::Record { .. } => Exit::Failed,
+        TriggerError::NotStarted { source, .. } | TriggerError::NotClosed { source, .. } => {
+            trigger_exit(source)
+        }
         TriggerError::Aws { unreachable: true, .. } => Exit::Unreachable,
         TriggerError::Aws { unreachable: false, .. } => Exit::Failed,
     }
@@ -336,6 +388,9 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         | TriggerError::NothingToRun
         | TriggerError::Contended(_)
         | TriggerError::Aws { .. }
+        // Told as `CliError::Partly`.
+        | TriggerError::NotStarted { .. }
+        | TriggerError::NotClosed { .. }
         | TriggerError::Record { .. } => None,
     }
 }

@@ -13,7 +13,8 @@ use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::operation::get_log_events::GetLogEventsError;
 
 use crate::error::CliError;
-use crate::records::Records;
+use crate::records::{Records, State};
+use rsqlflow_config::names::log_stream;
 
 /// The output of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub(crate) struct Line {
     pub(crate) message: String,
 }
 
-/// The streams of a run in the order of their starts.
+/// The streams of a run in the order of their starts. A job that left no record may have printed something all the same.
 pub(crate) fn streams(records: &Records) -> Vec<Stream> {
     let millis = |text: &str| rsqlflow_config::time::parse(text).map_or(0, |time| time.timestamp_millis());
     let mut streams = Vec::new();
@@ -60,6 +61,14 @@ pub(crate) fn streams(records: &Records) -> Vec<Stream> {
             });
         }
     }
+    let run = &records.run;
+    let unrecorded = records.jobs().into_iter().filter(|place| matches!(place.state, State::NoRecord));
+    streams.extend(unrecorded.map(|place| Stream {
+        job: place.name.into(),
+        attempt: 1,
+        name: log_stream(&run.workflow_execution_id, place.name, 1),
+        since: millis(&run.execution_start_ts),
+    }));
     streams.sort_by_key(|stream| stream.since);
     streams.dedup_by(|a, b| a.name == b.name);
     streams

@@ -4,6 +4,7 @@
 //! as hosts accept jobs. [`Records::jobs`] puts the two together, so every job of the run has a state at any time.
 
 use rsqlflow_config::audit::{JobAudit, StageAudit, Status, WorkflowAudit};
+use rsqlflow_config::workflow::ExecutionType;
 use serde::Serialize;
 
 /// The records of one run: also what `status --json` prints, so the shape is stable.
@@ -35,8 +36,10 @@ pub(crate) enum State<'a> {
     Accepted(&'a JobAudit),
     /// Its turn has not come.
     Pending,
-    /// The run ended before its turn came.
+    /// The run ended, and nothing says that its turn had come.
     NotRun,
+    /// It ran, or was to, and left no record: its host could not write one, or the record was removed.
+    NoRecord,
     /// Its stage is switched off.
     Skipped,
     /// It completed in the run that this one goes on from.
@@ -52,6 +55,7 @@ impl State<'_> {
             Self::Accepted(job) => job.execution_status.as_str(),
             Self::Pending => "pending",
             Self::NotRun => "not run",
+            Self::NoRecord => "no record",
             Self::Skipped => Status::Skipped.as_str(),
             Self::CompletedEarlier => "completed earlier",
             Self::LeftOut => "left out",
@@ -79,6 +83,7 @@ impl Records {
                     None if stage.skipped => State::Skipped,
                     None if self.run.completed_earlier.contains(name) => State::CompletedEarlier,
                     None if self.run.left_out.contains(name) => State::LeftOut,
+                    None if self.turn_came(at, name) => State::NoRecord,
                     None if self.run.execution_status.is_final() => State::NotRun,
                     None => State::Pending,
                 };
@@ -102,11 +107,48 @@ impl Records {
         self.jobs.iter().find(|job| job.job_name == name)
     }
 
+    /// Whether the run cannot have come to its end without the turn of a job having come: it completed, names the job in
+    /// what went wrong, or came to a job behind it.
+    fn turn_came(&self, stage: usize, name: &str) -> bool {
+        let run = &self.run;
+        if !run.execution_status.is_final() {
+            return false;
+        }
+        let in_words = |text: &String| {
+            let within = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+            text.match_indices(name).any(|(at, _)| {
+                let before = text[..at].chars().next_back();
+                let mut after = text[at + name.len()..].chars();
+                let ends = match after.next() {
+                    // The end of a sentence.
+                    Some('.') => after.next().is_none_or(|c| !within(c)),
+                    next => next.is_none_or(|c| !within(c)),
+                };
+                ends && before.is_none_or(|c| !within(c))
+            })
+        };
+        let behind = |(at, other): (usize, &StageAudit)| {
+            let jobs = match at.cmp(&stage) {
+                std::cmp::Ordering::Less => return false,
+                std::cmp::Ordering::Greater => &other.jobs[..],
+                std::cmp::Ordering::Equal if other.execution_type == ExecutionType::Parallel => return false,
+                std::cmp::Ordering::Equal => {
+                    let own = other.jobs.iter().position(|job| job == name).unwrap_or(other.jobs.len());
+                    &other.jobs[own..]
+                }
+            };
+            jobs.iter().any(|job| self.job(job).is_some())
+        };
+        run.execution_status == Status::Completed
+            || run.error_message.as_ref().is_some_and(in_words)
+            || run.stages.iter().enumerate().any(behind)
+    }
+
     /// Whether nothing will change any more: the run is final and so is every job that was accepted. A run that
     /// completed has all of its jobs, even where a record is still on its way.
     pub(crate) fn settled(&self) -> bool {
         let status = self.run.execution_status;
-        let missing = || self.jobs().iter().any(|place| matches!(place.state, State::NotRun));
+        let missing = || self.jobs().iter().any(|place| matches!(place.state, State::NoRecord));
         status.is_final()
             && self.jobs.iter().all(|job| job.execution_status.is_final())
             && !(status == Status::Completed && missing())
@@ -187,6 +229,7 @@ pub(crate) mod samples {
             restarted_by: None,
             completed_earlier: vec![],
             left_out: vec![],
+            never_started: false,
         };
         Records::new(run, vec![])
     }

@@ -126,6 +126,9 @@ pub struct WorkflowAudit {
     /// Jobs that the start left out, by its choice of stages or jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Whether it was closed without having been started, by a refusal of Step Functions say: its id may be used again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never_started: bool,
 }
 
 /// A stage as a run took it from the item.

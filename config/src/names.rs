@@ -10,6 +10,15 @@ pub const RUN_ID_MAX: usize = EXECUTION_NAME_MAX - 4;
 /// Longest workflow id: a generated run id adds 23 characters (`-20261121-030000-4f2a1c`).
 pub const WORKFLOW_ID_MAX: usize = RUN_ID_MAX - 23;
 
+/// Longest key of an item, in bytes: of a partition key. No item has a longer one, and asking for one is an error.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
+pub const KEY_MAX: usize = 2_048;
+
+/// Whether anything may be stored under `key`.
+pub fn may_be_key(key: &str) -> bool {
+    (1..=KEY_MAX).contains(&key.len())
+}
+
 /// Longest job name. The log stream `<run>/<job>/<attempt>` stays well inside the service's 512 characters.
 pub const JOB_NAME_MAX: usize = 256;
 

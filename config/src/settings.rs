@@ -43,7 +43,9 @@ pub struct Settings {
     pub region: String,
     /// AWS profile of the operators' command; empty for the environment's.
     pub profile: String,
-    /// Instance id of the default host.
+    /// Whether commands that act first ask whose account the credentials are of.
+    pub check_account: bool,
+    /// Instance id of the host that runs scripts where a workflow names none.
     pub host: String,
     /// Directory of the scripts, absolute once loaded.
     pub scripts_dir: PathBuf,
@@ -110,6 +112,8 @@ pub struct StateMachines {
 /// The agent's own settings.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Agent {
+    /// This host's own id; empty for what the instance's metadata say.
+    pub instance_id: String,
     /// Directory of the journal, job logs and socket; empty for the default.
     pub data_dir: PathBuf,
     /// Seconds between TERM and KILL.
@@ -319,6 +323,11 @@ impl Settings {
             && let Some(problem) = crate::names::instance_id_problem(&self.host)
         {
             problems.push(format!("host: {problem}"));
+        }
+        if !self.agent.instance_id.is_empty()
+            && let Some(problem) = crate::names::instance_id_problem(&self.agent.instance_id)
+        {
+            problems.push(format!("agent.instance_id: {problem}"));
         }
         let tables = &self.tables;
         for (key, name) in [

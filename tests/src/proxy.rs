@@ -8,6 +8,7 @@
 //! whoever made a call that was cut believes that it failed. And it records which actions were asked for ([`recorder`]).
 
 pub mod callbacks;
+pub mod denied;
 pub mod faults;
 pub mod recorder;
 
@@ -25,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
 use callbacks::Book;
+use denied::Denied;
 use faults::{Fate, Faults, Tally};
 use recorder::Recorder;
 
@@ -48,6 +50,9 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
+    denied: Option<Denied>,
+    /// Calls that were denied.
+    denials: u64,
     faults: Faults,
     random: Random,
     tally: Tally,
@@ -87,6 +92,8 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: upstream.strip_prefix("http://").expect("an address").to_owned(),
             state: Mutex::new(State {
+                denied: None,
+                denials: 0,
                 faults,
                 random: Random::new(seed),
                 tally: Tally::default(),
@@ -119,9 +126,19 @@ impl Proxy {
         self.shared.state().faults = faults;
     }
 
+    /// From now on an action is denied, as by a policy; none where there is none. See [`Denied`].
+    pub fn deny(&self, denied: Option<Denied>) {
+        self.shared.state().denied = denied;
+    }
+
     /// Begins or ends an outage.
     pub fn outage(&self, begins: bool) {
         self.outage.send_replace(begins);
+    }
+
+    /// How many calls were denied.
+    pub fn denials(&self) -> u64 {
+        self.shared.state().denials
     }
 
     /// What has happened to calls.
@@ -170,6 +187,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answered {
         state.tally.count(fate);
         state.book.asked(&action, &body);
         state.recorder.asked(&named);
+        if let Some(denied) = &mut state.denied
+            && denied.hits(&named)
+        {
+            state.denials += 1;
+            return Ok(denied::refusal(&named, &parts.headers));
+        }
         (fate, state.faults.delay)
     };
     match fate {

@@ -227,10 +227,11 @@ fn known_machines(endpoint: &Endpoint) -> StateMachines {
 
 /// What operators and the host have in their `rsqlflow.toml`.
 fn settings(machines: &StateMachines) -> String {
+    let account = machines.master.split(':').nth(4).unwrap_or_default();
     format!(
         "backend = \"aws\"\nregion = \"us-east-1\"\nhost = \"{NODE}\"\nscripts_dir = \"scripts\"\nsecret_id = \"{SECRET}\"\n\
-         heartbeat_seconds = 6\ntrigger_arn = \"arn:aws:lambda:us-east-1:123456789012:function:rsqlflow-trigger\"\n\
-         scheduler_role_arn = \"arn:aws:iam::123456789012:role/rsqlflow-scheduler\"\n[state_machines]\nmaster = \"{}\"\nsequential = \"{}\"\nparallel = \"{}\"\n\
+         heartbeat_seconds = 6\ntrigger_arn = \"arn:aws:lambda:us-east-1:{account}:function:rsqlflow-trigger\"\n\
+         scheduler_role_arn = \"arn:aws:iam::{account}:role/rsqlflow-scheduler\"\n[state_machines]\nmaster = \"{}\"\nsequential = \"{}\"\nparallel = \"{}\"\n\
          [agent]\ngrace_seconds = 1\ntags = \"etl\"\n",
         machines.master, machines.sequential, machines.parallel,
     )

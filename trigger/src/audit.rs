@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use rsqlflow_config::audit::{JobAudit, OPEN_WORKFLOW, WorkflowAudit};
+use rsqlflow_config::names::may_be_key;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::aws_sdk_dynamodb_1::from_item;
@@ -46,6 +47,9 @@ impl Audit {
     /// # Errors
     /// [`TriggerError::Aws`] or [`TriggerError::Record`].
     pub async fn run(&self, run_id: &str) -> Result<Option<WorkflowAudit>, TriggerError> {
+        if !may_be_key(run_id) {
+            return Ok(None);
+        }
         let query = self
             .client
             .query()

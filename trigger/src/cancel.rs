@@ -25,8 +25,8 @@ impl Trigger {
     /// Cancels a run.
     ///
     /// # Errors
-    /// [`TriggerError::UnknownRun`], [`TriggerError::Ended`], or [`TriggerError::Aws`], after which the same call again
-    /// goes on.
+    /// [`TriggerError::UnknownRun`], [`TriggerError::Ended`], or [`TriggerError::Aws`] and [`TriggerError::NotClosed`],
+    /// after which the same call again goes on.
     pub async fn cancel(&self, run_id: &str, by: &str) -> Result<Cancelled, TriggerError> {
         let Some(record) = self.audit.run(run_id).await? else {
             return Err(TriggerError::UnknownRun(run_id.into()));
@@ -37,7 +37,11 @@ impl Trigger {
         }
         let by = format!("cancelled by {by}");
         let stopped = self.stop(run_id, &by).await?;
-        let closed = self.close(&record, Status::Cancelled, Some(&by)).await?;
+        let closed =
+            self.close(&record, Status::Cancelled, Some(&by)).await.map_err(|error| match stopped {
+                true => TriggerError::NotClosed { run: run_id.into(), source: Box::new(error) },
+                false => error,
+            })?;
         if !stopped {
             // Whoever was about to start it finds the record closed, or has been quicker.
             self.stop(run_id, &by).await?;

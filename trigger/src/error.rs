@@ -175,6 +175,26 @@ pub enum TriggerError {
         /// Whether the service was not reached at all.
         unreachable: bool,
     },
+    /// The run was recorded, and its execution not started, as far as that is known.
+    #[error("{}{source}{}", not_started(run, *certain), still_open(stays_open.as_deref()))]
+    NotStarted {
+        /// The run.
+        run: String,
+        /// Whether it is certain that it was not started: no answer may mean that it was.
+        certain: bool,
+        /// Why its record could not be closed, where it should have been. A sweep closes it.
+        stays_open: Option<Box<TriggerError>>,
+        /// Why it was not started.
+        source: Box<TriggerError>,
+    },
+    /// The run's execution was stopped, and its record does not say so.
+    #[error("run `{run}` was stopped, and its record does not say so yet: {source}")]
+    NotClosed {
+        /// The run.
+        run: String,
+        /// Why.
+        source: Box<TriggerError>,
+    },
     /// A record that is not one of ours.
     #[error("a record of table {table} cannot be read: {message}")]
     Record {
@@ -183,6 +203,19 @@ pub enum TriggerError {
         /// Why.
         message: String,
     },
+}
+
+fn not_started(run: &str, certain: bool) -> String {
+    if certain {
+        format!("run `{run}` was not started: ")
+    } else {
+        format!("whether run `{run}` was started is not known: ")
+    }
+}
+
+fn still_open(why: Option<&TriggerError>) -> String {
+    why.map(|why| format!("; its record stays open for a quarter of an hour, because {why}"))
+        .unwrap_or_default()
 }
 
 fn nearest(known: &Option<String>) -> String {
@@ -213,9 +246,21 @@ impl TriggerError {
             Self::UnknownStage { .. } => "Rsql.UnknownStage",
             Self::NothingToRun => "Rsql.NothingToRun",
             Self::Contended(_) => "Rsql.Contended",
+            Self::NotStarted { source, .. } | Self::NotClosed { source, .. } => source.code(),
             Self::Aws { unreachable: true, .. } => "Rsql.Unreachable",
             Self::Aws { unreachable: false, .. } => "Rsql.AwsError",
             Self::Record { .. } => "Rsql.UnreadableRecord",
+        }
+    }
+
+    /// Whether a permission is lacking.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::NotStarted { source, .. } | Self::NotClosed { source, .. } => source.is_denied(),
+            Self::Aws { message, .. } => {
+                ["AccessDenied", "AuthorizationError"].iter().any(|code| message.starts_with(code))
+            }
+            _ => false,
         }
     }
 

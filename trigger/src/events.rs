@@ -1,12 +1,13 @@
 //! What the trigger does when something happens: the handler of the Lambda function, and of `rsqlflow up`.
 //!
 //! Four events are taken: a schedule's, a plain one that names a workflow, Step Functions' word that an execution has
-//! changed its status, and the call to look at everything that is open. Events are delivered at least once, and one that ended in an error is delivered again, so
-//! every one may be handled twice and at once: a schedule's run id follows from its scheduled time, a plain one's from
-//! the id of the request, and an end is recorded once. An error says what kind it is and what is wrong; what it left
-//! undone, the same event again or a later one of the workflow does.
+//! changed its status, and the call to look at everything that is open. Events are delivered at least once, and one that
+//! ended in an error is delivered again, so every one may be handled twice and at once: a schedule's run id follows from
+//! its scheduled time, a plain one's from the id of the request, and an end is recorded once. An error says what kind it is
+//! and what is wrong; what it left undone, the same event again or a later one of the workflow does.
 
 mod error;
+mod fields;
 mod form;
 
 use chrono::DateTime;
@@ -109,7 +110,8 @@ async fn plainly(trigger: &Trigger, plain: Plain, context: &Context) -> Result<V
 /// The record first, then the jobs, whose hosts are waited for, then the runs that waited for all of that.
 async fn after(trigger: &Trigger, ended: Ended) -> Result<Value, EventError> {
     let run_id = ended.name;
-    if ended.state_machine_arn != trigger.settings.master_arn || ended.status == "RUNNING" {
+    let goes_on = ["RUNNING", "PENDING_REDRIVE"].contains(&ended.status.as_str());
+    if ended.state_machine_arn != trigger.settings.master_arn || goes_on {
         return Ok(json!({ "ignored": format!("{} {}", ended.state_machine_arn, ended.status) }));
     }
     let Some(record) = trigger.audit.run(&run_id).await? else {

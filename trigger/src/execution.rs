@@ -3,7 +3,7 @@
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
 use rsqlflow_config::audit::{Status, WorkflowAudit};
-use rsqlflow_config::time;
+use rsqlflow_config::{names, time};
 
 use crate::error::is_passing;
 use crate::record::Recorded;
@@ -57,17 +57,40 @@ impl Trigger {
                 Err(TriggerError::RunExists { id: run_id.into(), of: String::new() })
             }
             Err(error) => {
-                let will_not = !is_passing(&error);
-                let error = TriggerError::aws("starting the execution", error);
+                let certain = !is_passing(&error);
+                let source = Box::new(TriggerError::aws("starting the execution", error));
                 // A schedule's event comes again for a day. Nobody comes back for the run of a person who was refused,
                 // and those behind it must not wait for it.
-                if will_not && recorded.record.scheduled_time.is_none() {
-                    let message = format!("it could not be started: {error}");
-                    self.close(&recorded.record, Status::Failed, Some(&message)).await?;
+                if certain && recorded.record.scheduled_time.is_none() {
+                    return self.refused(&recorded, source).await;
                 }
-                Err(error)
+                Err(TriggerError::NotStarted { run: run_id.into(), certain, stays_open: None, source })
             }
         }
+    }
+
+    /// Closes the record of a run that Step Functions, or what comes before it, refused. Where somebody else has started
+    /// the run, it goes on: that this caller may not start it is no reason to call it failed.
+    pub(crate) async fn refused(
+        &self,
+        recorded: &Recorded,
+        source: Box<TriggerError>,
+    ) -> Result<Started, TriggerError> {
+        let record = &recorded.record;
+        let run = record.workflow_execution_id.clone();
+        let closed = match self.execution(&run).await {
+            Ok(Some(_)) => {
+                let execution_arn = self.execution_arn(&run);
+                return Ok(Started { workflow_execution_id: run, execution_arn, already_started: true });
+            }
+            Err(error) if recorded.before => Err(error),
+            // It is this call's own, and was not started by it.
+            Ok(None) | Err(_) => {
+                self.close_refused(record, &format!("it could not be started: {source}")).await
+            }
+        };
+        let stays_open = closed.err().map(Box::new);
+        Err(TriggerError::NotStarted { run, certain: true, stays_open, source })
     }
 
     /// Whether the execution of a fresh record's name was started by a rival with the same wish, rather than long ago.
@@ -91,6 +114,19 @@ impl Trigger {
             }
             Err(error) => Err(TriggerError::aws("looking at the execution", error)),
         }
+    }
+
+    /// What Step Functions says of a run's execution, for those who cannot read the run's record: its status, `RUNNING` say;
+    /// nothing where there is none.
+    ///
+    /// # Errors
+    /// [`TriggerError::Aws`].
+    pub async fn execution_status(&self, run_id: &str) -> Result<Option<String>, TriggerError> {
+        // No execution is called that, and asking for one is an error.
+        if names::execution_name_problem(run_id, names::RUN_ID_MAX).is_some() {
+            return Ok(None);
+        }
+        Ok(self.execution(run_id).await?.map(|execution| execution.status.as_str().to_string()))
     }
 
     /// ARN of a run's execution, which follows from its name.

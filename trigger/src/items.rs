@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use rsqlflow_config::names::may_be_key;
 use rsqlflow_config::workflow::Workflow;
 use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
 use serde_json::Value;
@@ -37,6 +38,9 @@ impl Items {
     /// # Errors
     /// [`TriggerError::Aws`] or [`TriggerError::Record`].
     pub async fn get(&self, id: &str) -> Result<Option<Value>, TriggerError> {
+        if !may_be_key(id) {
+            return Ok(None);
+        }
         let answer = self
             .client
             .get_item()

@@ -136,7 +136,7 @@ impl Trigger {
                     "run {earlier} of this workflow had not ended and {WAITING_MAX} runs wait for it already"
                 )
             };
-            if self.close_unadmitted(&recorded.record, Status::Skipped, &skipped).await? {
+            if self.close_skipped(&recorded.record, &skipped).await? {
                 return Ok(over(WorkflowAudit {
                     execution_status: Status::Skipped,
                     error_message: Some(skipped),

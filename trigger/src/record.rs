@@ -17,6 +17,9 @@ use crate::{StartRequest, Trigger, TriggerError};
 /// What a change asks beside that the record is open: that its execution has not begun. `:triggered` is its value.
 pub(crate) const NOT_BEGUN: &str = " AND execution_status = :triggered";
 
+/// ... that no turn has been given to it.
+const NOT_ADMITTED: &str = " AND attribute_not_exists(admitted_ts)";
+
 /// What takes a run from the index of the open ones, at the end of an update.
 const NO_LONGER_OPEN: &str = " REMOVE open_workflow";
 
@@ -38,9 +41,11 @@ impl Trigger {
     ) -> Result<Recorded, TriggerError> {
         let run_id = &planned.input.run.workflow_execution_id;
         // The key has the workflow in it, so a run of another workflow with this id would not collide by itself.
-        if let Some(record) = self.audit.run(run_id).await? {
-            return same_run(record, request, planned);
-        }
+        let condition = match self.audit.run(run_id).await? {
+            None => "attribute_not_exists(workflow_execution_id)",
+            Some(record) if is_free_again(&record, request) => "attribute_exists(never_started)",
+            Some(record) => return same_run(record, request, planned),
+        };
         let record = audit_record(planned, request, &self.execution_arn(run_id));
         let mut item: HashMap<String, AttributeValue> =
             to_item(&record).map_err(|error| TriggerError::Record {
@@ -56,7 +61,7 @@ impl Trigger {
             .put_item()
             .table_name(&self.settings.workflow_audit_table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(workflow_execution_id)");
+            .condition_expression(condition);
         if written("recording the run", put.send().await)? {
             return Ok(Recorded { record, before: false });
         }
@@ -78,16 +83,35 @@ impl Trigger {
         self.change_open(record, closing(status, message, ""), "", CLOSING).await
     }
 
-    /// The same for a scheduled run, unless it has been let go: then it is started by whoever comes by, and what it
-    /// becomes is its execution's to say. Nothing follows from the end of one that never ran.
-    pub(crate) async fn close_unadmitted(
+    /// Gives the record of a scheduled run that is not to run its status, unless the run has been let go: then it is
+    /// started by whoever comes by, and what it becomes is its execution's to say. Nothing follows from the end of one that
+    /// never ran.
+    pub(crate) async fn close_skipped(
         &self,
         record: &WorkflowAudit,
-        status: Status,
         message: &str,
     ) -> Result<bool, TriggerError> {
-        let unadmitted = " AND attribute_not_exists(admitted_ts)";
-        self.change_open(record, closing(status, Some(message), NO_LONGER_OPEN), unadmitted, CLOSING).await
+        let change = closing(Status::Skipped, Some(message), NO_LONGER_OPEN);
+        self.change_open(record, change, NOT_ADMITTED, CLOSING).await
+    }
+
+    /// Closes the record of a run that nobody started, unless it has been let go.
+    pub(crate) async fn close_orphaned(
+        &self,
+        record: &WorkflowAudit,
+        message: &str,
+    ) -> Result<bool, TriggerError> {
+        self.change_open(record, never_started(message), NOT_ADMITTED, CLOSING).await
+    }
+
+    /// Closes the record of a run that was refused, unless it has begun; its id may be used again.
+    pub(crate) async fn close_refused(
+        &self,
+        record: &WorkflowAudit,
+        message: &str,
+    ) -> Result<bool, TriggerError> {
+        let change = never_started(message).value(":triggered", Status::Triggered.as_str());
+        self.change_open(record, change, NOT_BEGUN, CLOSING).await
     }
 
     /// Closes the record of a run that cannot start, unless it has begun.
@@ -159,6 +183,12 @@ fn closing(status: Status, message: Option<&str>, and: &str) -> Change {
     }
 }
 
+/// What closes the record of a run that has no execution, and gives its id free.
+fn never_started(message: &str) -> Change {
+    let and = format!(", never_started = :true{NO_LONGER_OPEN}");
+    closing(Status::Failed, Some(message), &and).attribute(":true", AttributeValue::Bool(true))
+}
+
 /// A change of a record: an update expression and its values.
 pub(crate) struct Change {
     expression: String,
@@ -178,6 +208,12 @@ impl Change {
         self.values.insert(name.into(), value);
         self
     }
+}
+
+/// Whether a record that is there is in nobody's way: it was closed without a start. The event of a schedule is not meant:
+/// it comes again for as long as its run may start.
+fn is_free_again(record: &WorkflowAudit, request: &StartRequest) -> bool {
+    record.never_started && record.workflow_id == request.workflow_id && request.scheduled_time.is_none()
 }
 
 /// Whether a record that is there is that of the run asked for.
@@ -227,6 +263,7 @@ fn audit_record(planned: &Planned, request: &StartRequest, arn: &str) -> Workflo
         restarted_by: None,
         completed_earlier: planned.selection.completed_earlier.clone(),
         left_out: planned.selection.left_out.clone(),
+        never_started: false,
     }
 }
 

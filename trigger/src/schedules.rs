@@ -22,6 +22,7 @@ use aws_sdk_scheduler::types::{
     ScheduleState, Target,
 };
 use chrono::{DateTime, Utc};
+use rsqlflow_config::names::workflow_id_problem;
 use rsqlflow_config::workflow::Workflow;
 
 pub use drift::{Definition, Difference, Drift, KeptSchedule, is_over};
@@ -81,6 +82,10 @@ impl Schedules {
     /// # Errors
     /// [`TriggerError::Aws`].
     pub async fn get(&self, workflow_id: &str) -> Result<Option<KeptSchedule>, TriggerError> {
+        // No schedule is called that, and asking for one is an error, or a list of all.
+        if workflow_id_problem(workflow_id).is_some() {
+            return Ok(None);
+        }
         let got = self.client.get_schedule().group_name(&self.settings.group).name(workflow_id).send().await;
         match got {
             Ok(got) => Ok(Some(kept(got))),

@@ -77,7 +77,7 @@ impl Trigger {
         if record.scheduled_time.is_some() && !self.people_know(record, message).await? {
             return Ok(false);
         }
-        self.close_unadmitted(record, Status::Failed, message).await
+        self.close_orphaned(record, message).await
     }
 }
 

@@ -141,9 +141,9 @@ impl Trigger {
     /// Starts a run. The same id for the same workflow and parameters again is the same run.
     ///
     /// # Errors
-    /// Any [`TriggerError`]. Most are found before anything is written. After one from the start itself the same call
-    /// again goes on from the `triggered` record, unless the service refused for good: then that is closed and says so,
-    /// as that of a restart for which another was quicker.
+    /// Any [`TriggerError`]. Most are found before anything is written. [`TriggerError::NotStarted`] comes after that: the
+    /// same call again is right, with the id that it names. Where the service refused for good, the record is closed, says
+    /// why, and gives the id free. The record of a restart for which another was quicker is closed as well.
     pub async fn start(&self, mut request: StartRequest) -> Result<Started, TriggerError> {
         for name in request.parameters.keys() {
             if let Some(problem) = names::parameter_name_problem(name) {
@@ -188,7 +188,12 @@ impl Trigger {
         };
         let recorded = self.record(&planned, &request).await?;
         if let Some(earlier) = &earlier {
-            self.link(earlier, &recorded.record).await?;
+            match self.link(earlier, &recorded.record).await {
+                Err(error @ TriggerError::Aws { .. }) => {
+                    return self.refused(&recorded, Box::new(error)).await;
+                }
+                linked => linked?,
+            }
         }
         self.execute(recorded, &planned.text).await
     }

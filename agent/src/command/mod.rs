@@ -4,6 +4,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod drain;
+mod identity;
 pub(crate) mod jobs;
 pub(crate) mod kill;
 mod log;

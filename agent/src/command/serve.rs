@@ -6,6 +6,7 @@ use anyhow::Context;
 use rsqlflow_agent::{Agent, AgentConfig, Clients, Notify, Scripts};
 use rsqlflow_config::settings::{Backend, Settings};
 
+use super::identity::{Identity, identity};
 use super::log::log_to_stderr;
 use super::{Cli, Failure, data_dir, load_settings, named_socket};
 
@@ -34,7 +35,7 @@ pub(crate) fn serve(cli: &Cli) -> Result<(), Failure> {
     ended.map_err(Failure::Unreached)
 }
 
-async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
+async fn run(mut config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let notify = Notify::from_environment();
@@ -44,17 +45,21 @@ async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
         "no AWS region: set region in the settings or AWS_REGION; on EC2 the instance metadata must be reachable"
     );
     let clients = Clients::new(&aws);
+    let identity = identity(settings).await;
+    config.instance_id.clone_from(&identity.id);
     let data_dir = config.data_dir.clone();
     let agent = Agent::start(config, &clients).await?;
     tracing::info!(
         backend = ?settings.backend,
-        host = settings.host,
+        host = identity.id,
+        host_from = identity.origin,
         data_dir = %data_dir.display(),
         scripts_dir = %settings.scripts_dir.display(),
         "the agent listens at {}",
         agent.socket().display()
     );
     warn_without_scripts(&settings.scripts_dir);
+    warn_of_identity(&identity);
     notify.ready("listening");
     tokio::select! {
         _ = term.recv() => {}
@@ -69,6 +74,14 @@ async fn run(config: AgentConfig, settings: &Settings) -> anyhow::Result<()> {
     notify.stopping();
     agent.shutdown(Scripts::GoOn).await;
     Ok(())
+}
+
+fn warn_of_identity(Identity { id, remark, .. }: &Identity) {
+    let Some(remark) = remark else { return };
+    match remark.remedy() {
+        Some(remedy) => tracing::warn!("this host is {id}: {}; {remedy}", remark.text()),
+        None => tracing::info!("this host is {id}; {}", remark.text()),
+    }
 }
 
 fn warn_without_scripts(scripts_dir: &Path) {

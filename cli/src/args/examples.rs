@@ -64,7 +64,8 @@ Examples:
   rsqlflow config delete nightly
   rsqlflow config delete nightly --yes
 
-Its schedule is deleted with it. --json prints {workflow_id, deleted, schedule_deleted}.";
+Its schedule is deleted first. Where AWS then refuses the item, the same command again deletes
+it. --json prints {workflow_id, deleted, schedule_deleted, error}, the last where one was refused.";
 
 pub(super) const CONFIG_DEFAULTS: &str = "\
 Examples:
@@ -94,10 +95,13 @@ Examples:
   rsqlflow config put nightly.yaml
   rsqlflow config put workflows/*.yaml
 
-Nothing is stored unless every file is right; --json then prints what `config validate` does. The schedule of a workflow is made, changed or
-deleted with its item; where one of the two could not be written, the same command again
-mends it. --json prints [{file, workflow_id, action, schedule}], where action is created,
-updated or unchanged, and schedule the same, deleted or none.";
+Nothing is stored unless every file is right; --json then prints what `config validate` does.
+The schedule of a workflow is made, changed or deleted with its item. Where AWS refuses one,
+those before it are stored, those after it are not tried, and the same command again does
+what is missing; `rsqlflow schedule list` shows an item that has not got its schedule.
+--json prints [{file, workflow_id, action, schedule, error}], where action is created, updated,
+unchanged, failed, unknown (no answer came) or not_tried, and schedule the same, deleted or
+none; error is there where something went wrong.";
 
 pub(super) const SCHEDULE: &str = "\
 Examples:

@@ -120,6 +120,18 @@ fn without_password(url: &str) -> String {
 /// The same error, told as what it means where the settings lead to an account.
 pub(crate) fn explain(error: CliError, settings: &Settings) -> CliError {
     match error {
+        CliError::Partly { said, then, source } => {
+            CliError::Partly { said, then, source: Box::new(explain(*source, settings)) }
+        }
+        CliError::Trigger(TriggerError::NotStarted { run, certain, stays_open, source }) => {
+            let source = Box::new(explain(CliError::Trigger(*source), settings));
+            CliError::not_started(&run, certain, stays_open.as_deref(), source)
+        }
+        CliError::Trigger(TriggerError::NotClosed { run, source }) => CliError::Partly {
+            said: format!("run `{run}` was stopped, and its record does not say so yet"),
+            then: "the same command again; else the end of its execution closes the record".into(),
+            source: Box::new(explain(CliError::Trigger(*source), settings)),
+        },
         CliError::Trigger(TriggerError::Aws { action, message, unreachable })
             if settings.backend == Backend::Aws =>
         {

@@ -42,8 +42,7 @@ pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
 /// may, not printed here.
 async fn of_account(context: &Context) -> Result<Exit, CliError> {
     let account = account::open(&context.settings, clients::https()).await?;
-    let region = account.config.region().map(ToString::to_string).unwrap_or_default();
-    let mut variables = vec![("AWS_REGION", region.clone()), ("AWS_DEFAULT_REGION", region)];
+    let mut variables = vec![("AWS_REGION", account.region.clone()), ("AWS_DEFAULT_REGION", account.region)];
     if !context.settings.profile.is_empty() {
         variables.push(("AWS_PROFILE", context.settings.profile.clone()));
     }

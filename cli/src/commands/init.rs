@@ -25,7 +25,10 @@ pub(super) async fn init(context: &Context, file: Option<&Path>, args: InitArgs)
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(source) => return Err(CliError::ReadFile { file: path.display().to_string(), source }),
     };
-    let given = deployed(context, &args).await?;
+    let mut given = deployed(context, &args).await?;
+    if let Some(old) = &old {
+        keep_host(context, &path, old, &mut given);
+    }
     let new = settings_file::updated(old.as_deref(), &given).map_err(CliError::Settings)?;
     let shown = path.display();
     match &old {
@@ -52,9 +55,28 @@ pub(super) async fn init(context: &Context, file: Option<&Path>, args: InitArgs)
     // In place: the file keeps its owner and mode, which an agent on this machine depends on.
     std::fs::write(&path, &new)
         .map_err(|source| CliError::WriteFile { file: path.display().to_string(), source })?;
-    context.note(&format!("{shown} is written; next: rsqlflow config list"));
+    let account = given.iter().find(|(key, _)| *key == "state_machines.master");
+    let account = account.and_then(|(_, arn)| arn.split(':').nth(4)).unwrap_or("?");
+    context.note(&format!("{shown} is written, for account {account}; next: rsqlflow config list"));
     told(context, &path, if old.is_some() { "updated" } else { "created" })?;
     Ok(Exit::Ok)
+}
+
+/// Leaves `host` of a file that is there as it is: on a machine that does not know its own id, the agent takes its id from
+/// it, and two hosts of one id would get each other's jobs. A file that is made gets the stack's DefaultHost.
+fn keep_host(context: &Context, path: &Path, old: &str, given: &mut Vec<(&'static str, String)>) {
+    let Some(at) = given.iter().position(|(key, _)| *key == "host") else { return };
+    let (_, stacks) = given.remove(at);
+    let there = old.parse::<toml::Table>().ok();
+    let there = there.as_ref().and_then(|table| table.get("host")).and_then(toml::Value::as_str);
+    if there != Some(stacks.as_str()) {
+        let has = there.map_or_else(|| "has none".into(), |host| format!("says {host}"));
+        context.note(&format!(
+            "note: host stays as it is: {} {has}, and the stack's DefaultHost is {stacks}. Where workflows that name no \
+             host should run there, set it yourself",
+            path.display()
+        ));
+    }
 }
 
 /// What became of the file, for programs.
@@ -74,8 +96,17 @@ async fn deployed(context: &Context, args: &InitArgs) -> Result<Vec<(&'static st
         settings.region = std::env::var("RSQLFLOW_REGION").unwrap_or_default();
     }
     settings.backend = Kind::Aws;
-    // The file's state machines may be those of another Region than the stack's.
-    settings.state_machines.master.clear();
+    // The ARNs of the file may be those of another Region than the stack's.
+    for arn in [
+        &mut settings.state_machines.master,
+        &mut settings.state_machines.sequential,
+        &mut settings.state_machines.parallel,
+        &mut settings.trigger_arn,
+        &mut settings.scheduler_role_arn,
+        &mut settings.dead_letter_arn,
+    ] {
+        arn.clear();
+    }
     if let Some(profile) = &args.profile {
         settings.profile.clone_from(profile);
     }
@@ -83,7 +114,7 @@ async fn deployed(context: &Context, args: &InitArgs) -> Result<Vec<(&'static st
         settings.region.clone_from(region);
     }
     let account = account::open(&settings, clients::https()).await?;
-    context.note(&format!("stack {} ({})", args.stack, account.description));
+    context.note(&format!("stack {} ({}, {})", args.stack, account.region, account.identity));
     let read = stack::settings(&account.config, &args.stack).await;
     let mut given = vec![("backend", "aws".to_string())];
     if let Some(profile) = &args.profile {

@@ -68,7 +68,7 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
         if !args.follow {
             if printed == 0 && merge.is_empty() {
                 let over = records.run.execution_status.is_final();
-                let ran = |place: &Place<'_>| matches!(place.state, State::Accepted(_));
+                let ran = |place: &Place<'_>| matches!(place.state, State::Accepted(_) | State::NoRecord);
                 let what = match &args.job {
                     Some(job)
                         if over && !records.jobs().iter().any(|place| place.name == job && ran(place)) =>

@@ -29,16 +29,39 @@ const RUNS_TO_COMPARE: usize = 200;
 /// The records of a run.
 ///
 /// # Errors
-/// [`CliError::UnknownRun`] with the nearest one.
+/// [`CliError::UnknownRun`] with the nearest one, or what Step Functions says of a run that has no record, or none that
+/// can be read.
 pub(crate) async fn records(backend: &Backend, run_id: &str) -> Result<Records, CliError> {
     let audit = backend.audit();
-    match look(&audit, run_id).await? {
-        Some(records) => Ok(records),
-        None => {
+    match look(&audit, run_id).await {
+        Ok(Some(records)) => Ok(records),
+        Ok(None) => {
+            if let Ok(Some(status)) = backend.trigger().execution_status(run_id).await {
+                return Err(CliError::NoRecord { id: run_id.into(), status });
+            }
             let runs = audit.runs(None, RUNS_TO_COMPARE).await?;
             let known = runs.iter().map(|run| run.workflow_execution_id.as_str());
             Err(CliError::UnknownRun { id: run_id.into(), nearest: nearest(run_id, known) })
         }
+        Err(error) => Err(unread(backend, run_id, error.into()).await),
+    }
+}
+
+/// The records of a run cannot be read; its execution, which goes on without them, may say how it stands.
+async fn unread(backend: &Backend, run_id: &str, error: CliError) -> CliError {
+    // Neither will the execution answer.
+    if may_pass(&error) {
+        return error;
+    }
+    let stands = match backend.trigger().execution_status(run_id).await {
+        Ok(Some(status)) => format!("Step Functions says that its execution is {status}"),
+        Ok(None) => "Step Functions has no execution of it".into(),
+        Err(_) => "how it stands is not known".into(),
+    };
+    CliError::Partly {
+        said: format!("the records of run `{run_id}` cannot be read, and {stands}"),
+        then: format!("rsqlflow status {run_id}"),
+        source: Box::new(error),
     }
 }
 
@@ -83,7 +106,9 @@ pub(super) async fn until_settled(
             }
             Ok(_) => reach.is_there(),
             Err(error) => {
-                reach.lost(error.into(), pace.patience, |text| reporter.say(text))?;
+                if let Err(error) = reach.lost(error.into(), pace.patience, |text| reporter.say(text)) {
+                    return Err(unread(backend, run_id, error).await);
+                }
                 if let Some(found) = anew.as_ref().unwrap_or(backend).anew(context) {
                     audit = found.audit();
                     anew = Some(found);

@@ -46,12 +46,27 @@ pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> S
     let heading = ["STAGE", "JOB", "STATUS", "STARTED (UTC)", "TOOK", "ATTEMPT", "EXIT"];
     page.push('\n');
     page.push_str(&screen.table(&heading, rows));
+    page.push_str(&unrecorded(records, screen));
     for job in records.jobs.iter().filter(|job| job.error_message.is_some() || job.error.is_some()) {
         let _ = write!(page, "\n{}: {}", screen.paint(Tone::Strong, &job.job_name), failure(job));
         let next = format!("rsqlflow logs {} {}", word(&run.workflow_execution_id), word(&job.job_name));
         let _ = writeln!(page, "\n  {}", screen.paint(Tone::Faint, &next));
     }
     page
+}
+
+/// What is known of jobs that ran and have no record, and where more is.
+fn unrecorded(records: &Records, screen: Screen) -> String {
+    let jobs = records.jobs();
+    let Some(first) = jobs.iter().find(|place| matches!(place.state, State::NoRecord)) else {
+        return String::new();
+    };
+    let next = format!("rsqlflow logs {} {}", word(&records.run.workflow_execution_id), word(first.name));
+    format!(
+        "\nno record: the turn of the job came, and how it went is not in the table of jobs. Its host may not be able to \
+         write there (rsqlflow-agent doctor on the host), or the record was removed.\n  {}\n",
+        screen.paint(Tone::Faint, &next)
+    )
 }
 
 fn row(place: &Place<'_>, now: DateTime<Utc>) -> Vec<(Tone, String)> {
@@ -62,6 +77,7 @@ fn row(place: &Place<'_>, now: DateTime<Utc>) -> Vec<(Tone, String)> {
     let (tone, job) = match place.state {
         State::Accepted(job) => (job.execution_status.into(), Some(job)),
         State::Pending => (Tone::Plain, None),
+        State::NoRecord => (Tone::Busy, None),
         State::NotRun | State::Skipped | State::CompletedEarlier | State::LeftOut => (Tone::Faint, None),
     };
     let text = |value: Option<String>| (Tone::Plain, value.unwrap_or_default());
@@ -106,6 +122,8 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rsqlflow_config::audit::Status;
+
     use super::*;
     use crate::records::samples;
 
@@ -122,6 +140,22 @@ mod tests {
     #[test]
     fn a_run_that_failed() {
         insta::assert_snapshot!(shown(&samples::failed()));
+    }
+
+    /// What programs and people would otherwise take for a job that never ran.
+    #[test]
+    fn a_run_with_jobs_that_left_no_record() {
+        let mut failed = samples::failed();
+        failed.jobs.clear();
+        let mut reached = samples::failed();
+        reached.run.error_message = None;
+        reached.jobs.remove(0);
+        let mut completed = samples::running();
+        completed.run.execution_status = Status::Completed;
+        completed.run.execution_end_ts = failed.run.execution_end_ts.clone();
+        let pages =
+            [failed, reached, completed].map(|records| shown(&Records::new(records.run, records.jobs)));
+        insta::assert_snapshot!(pages.join("----\n"));
     }
 
     #[test]

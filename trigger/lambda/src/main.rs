@@ -15,9 +15,11 @@ use rsqlflow_config::settings::{Settings, SettingsError};
 use rsqlflow_trigger::events::{self, Context};
 use rsqlflow_trigger::{Trigger, TriggerSettings};
 use serde_json::Value;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().json().flatten_event(true).with_max_level(tracing::Level::INFO).init();
+    log();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
@@ -36,7 +38,7 @@ async fn serve(settings: TriggerSettings) -> ExitCode {
         async move {
             let context = Context { request_id: event.context.request_id };
             events::handle(trigger, event.payload, &context).await.map_err(|error| {
-                tracing::error!(kind = error.error_type, message = error.error_message, "the event failed");
+                tracing::error!(kind = error.error_type, error = error.error_message, "the event failed");
                 Diagnostic { error_type: error.error_type, error_message: error.error_message }
             })
         }
@@ -45,6 +47,17 @@ async fn serve(settings: TriggerSettings) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&*error),
     }
+}
+
+/// Log lines are JSON. The runtime tells of every error of the handler as well, in the words of a debugger; the handler has
+/// told it. A panic, which has an `error`, is the runtime's to tell.
+fn log() {
+    let told_before = |metadata: &tracing::Metadata<'_>| {
+        metadata.target() == "lambda_runtime::layers::panic" && metadata.fields().field("error").is_none()
+    };
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(LevelFilter::INFO);
+    let lines = lines.with_filter(filter_fn(move |metadata| !told_before(metadata)));
+    tracing_subscriber::registry().with(lines).init();
 }
 
 /// The settings: those of `rsqlflow.toml` beside the program, where there is one, and those of the environment.

@@ -23,11 +23,19 @@ impl EventError {
 
 impl From<TriggerError> for EventError {
     fn from(error: TriggerError) -> Self {
-        Self { error_type: error.code().into(), error_message: error.to_string() }
+        let mut error_message = error.to_string();
+        if error.is_denied() {
+            error_message.push_str(DENIED);
+        }
+        Self { error_type: error.code().into(), error_message }
     }
 }
 
+/// What to do where the role of the function lacks a permission.
+const DENIED: &str = ". The function's role lacks that permission: update the stack with the template of this version \
+    (rsqlflow template), and look for a boundary or a service control policy that takes it away";
+
 const ACCEPTED: &str = "Accepted are \
     {\"source\": \"rsqlflow.schedule\", \"workflow_id\": ..., \"scheduled_time\": ...}, \
-    {\"workflow_id\": ..., \"workflow_execution_id\": ..., \"parameters\": {...}} (the last two may be missing) and \
-    Step Functions status changes of EventBridge";
+    {\"workflow_id\": ..., \"workflow_execution_id\": ..., \"parameters\": {...}} (the last two may be missing), \
+    {\"source\": \"rsqlflow.sweep\"} and Step Functions status changes of EventBridge";

@@ -2,8 +2,8 @@
 
 use chrono::{TimeDelta, Utc};
 use rsqlflow_config::audit::Status;
-use rsqlflow_trigger::StartRequest;
 use rsqlflow_trigger::events::{self, Context};
+use rsqlflow_trigger::{StartRequest, TriggerError};
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, due, ended, run_at};
@@ -299,8 +299,41 @@ async fn a_start_that_is_refused_for_good_leaves_nothing_open() {
     let record = cloud.run("by-hand").await;
     assert_eq!(record.execution_status, Status::Failed);
     assert!(record.error_message.unwrap().starts_with("it could not be started"));
+    assert!(record.never_started);
     cloud.handle(due("w", 1)).await.unwrap();
     assert_eq!(cloud.running().await, [run_at("w", 1)]);
+    cloud.complete(&run_at("w", 1)).await;
+    // Its id is free: the run that is asked for again is one that has never been.
+    let started = cloud.trigger().start(by_hand()).await.unwrap();
+    assert!(!started.already_started);
+    assert_eq!(cloud.running().await, ["by-hand"]);
+    cloud.recorded_running("by-hand").await;
+    let record = cloud.run("by-hand").await;
+    assert_eq!((record.error_message, record.execution_end_ts, record.never_started), (None, None, false));
+}
+
+#[tokio::test]
+async fn who_may_not_start_a_run_that_goes_on_does_not_close_it() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "skip").await;
+    cloud.trigger().start(by_hand()).await.unwrap();
+    let refusing =
+        || Refusing::client(cloud.local.connector(), "StartExecution", 400, "AccessDeniedException");
+    let again = cloud.trigger_on(refusing()).start(by_hand()).await.unwrap();
+    assert!(again.already_started);
+    assert!(!cloud.run("by-hand").await.execution_status.is_final());
+}
+
+#[tokio::test]
+async fn a_start_without_an_answer_stays_open_and_names_its_run() {
+    let cloud = Cloud::open().await;
+    cloud.item("w", "skip").await;
+    let busy = Refusing::client(cloud.local.connector(), "StartExecution", 503, "ServiceUnavailable");
+    let wish = StartRequest { workflow_execution_id: None, ..by_hand() };
+    let error = cloud.trigger_on(busy).start(wish).await.unwrap_err();
+    let TriggerError::NotStarted { run, certain: false, .. } = &error else { panic!("{error}") };
+    assert!(error.to_string().starts_with(&format!("whether run `{run}` was started is not known: ")));
+    assert!(!cloud.run(run).await.execution_status.is_final());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 #[path = "../cloud/mod.rs"]
 mod cloud;
+mod denials;
 mod ends;
 mod forms;
 mod orders;

@@ -64,9 +64,13 @@ impl HttpConnector for Dying {
 pub struct Refusing {
     inner: LocalConnector,
     /// The action, as `X-Amz-Target` or the body names it.
-    action: &'static str,
+    action: String,
+    /// The table, with its index, where only that is refused.
+    table: Option<String>,
     status: u16,
     code: &'static str,
+    message: String,
+    hits: Arc<AtomicUsize>,
 }
 
 impl Refusing {
@@ -77,7 +81,49 @@ impl Refusing {
         status: u16,
         code: &'static str,
     ) -> SharedHttpClient {
-        SharedHttpClient::new(Door(Arc::new(Self { inner, action, status, code })))
+        let (action, message, hits) = (action.into(), "no".into(), Arc::default());
+        SharedHttpClient::new(Door(Arc::new(Self {
+            inner,
+            action,
+            table: None,
+            status,
+            code,
+            message,
+            hits,
+        })))
+    }
+
+    /// An HTTP client with which no policy allows `action`, as policies write it; and how often it was asked for.
+    pub fn denial(
+        inner: LocalConnector,
+        action: &str,
+        table: Option<&str>,
+    ) -> (SharedHttpClient, Arc<AtomicUsize>) {
+        let hits = Arc::default();
+        let message = format!(
+            "User: arn:aws:sts::000000000000:assumed-role/trigger/t is not authorized to perform: {action} on resource: \
+             arn:aws:x:us-east-1:000000000000:{} because no identity-based policy allows the {action} action",
+            table.unwrap_or("denied")
+        );
+        let refusing = Self {
+            inner,
+            action: action.split_once(':').unwrap().1.into(),
+            table: table.map(Into::into),
+            status: 400,
+            code: "AccessDeniedException",
+            message,
+            hits: Arc::clone(&hits),
+        };
+        (SharedHttpClient::new(Door(Arc::new(refusing))), hits)
+    }
+
+    /// Whether a call is of the table, and of its index where one is named.
+    fn is_of_table(&self, body: &str) -> bool {
+        let Some(table) = &self.table else { return true };
+        let (table, index) = table.split_once("/index/").unwrap_or((table, ""));
+        let indexed = body.contains("\"IndexName\"");
+        body.contains(&format!("\"TableName\":\"{table}\""))
+            && if index.is_empty() { !indexed } else { body.contains(&format!("\"IndexName\":\"{index}\"")) }
     }
 }
 
@@ -85,16 +131,19 @@ impl HttpConnector for Refusing {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
-        if !target.ends_with(self.action) && !body.contains(&format!("Action={}", self.action)) {
+        let is_it = target.ends_with(&format!(".{}", self.action))
+            || target.is_empty() && body.contains(&format!("Action={}&", self.action));
+        if !is_it || !self.is_of_table(&body) {
             return self.inner.call(request);
         }
+        self.hits.fetch_add(1, Ordering::Relaxed);
         let answer = if target.is_empty() {
             format!(
-                "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></ErrorResponse>",
-                self.code
+                "<ErrorResponse><Error><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>",
+                self.code, self.message
             )
         } else {
-            format!(r#"{{"__type":"{}","message":"no"}}"#, self.code)
+            format!(r#"{{"__type":"{}","message":"{}"}}"#, self.code, self.message)
         };
         let status = StatusCode::try_from(self.status).unwrap();
         HttpConnectorFuture::ready(Ok(HttpResponse::new(status, answer.into())))

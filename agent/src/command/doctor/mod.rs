@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rsqlflow_agent::AgentConfig;
-use rsqlflow_config::settings::{Backend, LOCAL_HOST, Settings};
+use rsqlflow_config::settings::Settings;
 use serde::Serialize;
 
+use super::identity::{Identity, identity};
 use super::{Cli, DEFAULT_DATA_DIR, Failure, data_dir, named_socket, print, read_settings, settings_remedy};
 
 /// Longest wait for what is on this host.
@@ -109,17 +110,19 @@ pub(crate) fn doctor(cli: &Cli, json: bool) -> Result<(), Failure> {
     }
 }
 
-fn examine(site: Site) -> Result<Vec<Check>, Failure> {
+fn examine(mut site: Site) -> Result<Vec<Check>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime")
         .map_err(Failure::Unreached)?;
     let checks = runtime.block_on(async {
+        let identity = identity(&site.settings).await;
+        site.config.instance_id.clone_from(&identity.id);
         let (agent, rsql, aws) =
             tokio::join!(host::agent(&site), host::rsql(&site.config.path), aws::examine(&site));
         let (status, agent) = agent;
-        let mut checks = vec![settings(&site)];
+        let mut checks = vec![settings(&site, &identity)];
         checks.extend(service_environment(&site.config.data_dir));
         checks.extend(files::data_dir(&site.config.data_dir, site.config.min_free_bytes));
         checks.push(agent);
@@ -137,17 +140,23 @@ fn examine(site: Site) -> Result<Vec<Check>, Failure> {
     Ok(checks)
 }
 
-fn settings(site: &Site) -> Check {
+fn settings(site: &Site, identity: &Identity) -> Check {
     let settings = &site.settings;
     let region = if settings.region.is_empty() { "the environment's" } else { &settings.region };
     let at = site.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
     let backend = format!("{:?}", settings.backend).to_lowercase();
-    let message = format!("backend {backend}{at}, region {region}, host {}", settings.host);
-    if settings.backend == Backend::Aws && settings.host == LOCAL_HOST {
-        let hint = "set host to this instance's id: audit records and the workflows' hosts go by it";
-        return Check::warn("settings", format!("{message}, which is the embedded default's"), hint);
+    let (id, origin) = (&identity.id, identity.origin);
+    let message = format!("backend {backend}{at}, region {region}, host {id} (from {origin})");
+    match &identity.remark {
+        None => Check::ok("settings", message),
+        Some(remark) => {
+            let message = format!("{message}; {}", remark.text());
+            match remark.remedy() {
+                None => Check::ok("settings", message),
+                Some(remedy) => Check::warn("settings", message, remedy),
+            }
+        }
     }
-    Check::ok("settings", message)
 }
 
 /// Variables that the unit gives the agent and nobody else.
