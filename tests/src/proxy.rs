@@ -11,6 +11,7 @@ pub mod callbacks;
 pub mod faults;
 pub mod recorder;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,6 +50,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     faults: Faults,
+    /// Actions that nobody may do.
+    denied: BTreeSet<String>,
     random: Random,
     tally: Tally,
     book: Book,
@@ -88,6 +91,7 @@ impl Proxy {
             upstream: upstream.strip_prefix("http://").expect("an address").to_owned(),
             state: Mutex::new(State {
                 faults,
+                denied: BTreeSet::new(),
                 random: Random::new(seed),
                 tally: Tally::default(),
                 book: Book::default(),
@@ -117,6 +121,11 @@ impl Proxy {
     /// From now on calls meet these.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.state().faults = faults;
+    }
+
+    /// From now on these actions are denied, as policies name them, and no others.
+    pub fn deny(&self, actions: &[&str]) {
+        self.shared.state().denied = actions.iter().map(|action| (*action).to_owned()).collect();
     }
 
     /// Begins or ends an outage.
@@ -170,6 +179,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answered {
         state.tally.count(fate);
         state.book.asked(&action, &body);
         state.recorder.asked(&named);
+        let action = named.split(' ').next().unwrap_or_default();
+        if state.denied.contains(action) {
+            return Ok(refusal(StatusCode::BAD_REQUEST, "AccessDeniedException"));
+        }
         (fate, state.faults.delay)
     };
     match fate {

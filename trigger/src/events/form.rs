@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::EventError;
+use super::operate::{self, Operate};
 
 /// The `source` of schedules' events.
 const SCHEDULE: &str = "rsqlflow.schedule";
@@ -29,6 +30,8 @@ pub enum Event {
     Scheduled(ScheduledStart),
     /// Somebody wants a run.
     Plain(Plain),
+    /// An operator asks for something.
+    Operate(Operate),
     /// An execution has changed its status.
     Ended(Ended),
     /// Everything that is open is to be looked at.
@@ -92,6 +95,14 @@ pub struct Ended {
 }
 
 impl Event {
+    /// Whether it is one by which people ask for runs.
+    pub(super) fn is_for_people(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Operate(_) => true,
+            Self::Scheduled(_) | Self::Ended(_) | Self::Sweep => false,
+        }
+    }
+
     /// Reads an event.
     ///
     /// # Errors
@@ -103,6 +114,7 @@ impl Event {
         match event.get("source").map(Value::as_str) {
             Some(Some(SCHEDULE)) => read(event).map(Self::Scheduled),
             Some(Some(SWEEP)) => Ok(Self::Sweep),
+            Some(Some(operate::SOURCE)) => read(event).map(Self::Operate),
             Some(Some(source)) if source == STATES.0 => match event["detail-type"].as_str() {
                 Some(kind) if kind == STATES.1 => read(event["detail"].take()).map(Self::Ended),
                 kind => Err(EventError::invalid(&format!(
@@ -160,6 +172,7 @@ mod tests {
             (json!({"workflow_id": "w", "paramters": {}}), "unknown field `paramters`"),
             (json!({"workflow_id": "w", "parameters": {"day": 1}}), "invalid type"),
             (json!({"source": "aws.s3"}), "`aws.s3`"),
+            (json!({"source": operate::SOURCE, "by": "maria", "stop": "w-1"}), "unknown field `stop`"),
             (json!({"source": "aws.states", "detail-type": "x"}), "the detail-type is `x`"),
             (json!({"source": SCHEDULE, "workflow_id": "w", "scheduled_time": "soon"}), "invalid"),
             (
