@@ -18,6 +18,7 @@ use crate::journal::{Journal, JournalError, StoredJob};
 use crate::metrics::Metrics;
 use crate::protocol::{Accepted, JobInfo};
 use crate::secrets::Secrets;
+use crate::undelivered::Undelivered;
 use crate::{host_record, http, job_file, journal, library, socket};
 
 /// Why an agent did not start.
@@ -122,7 +123,8 @@ impl Agent {
         let socket = socket.canonicalize().map_err(at(&socket))?;
         let socket_file = socket::identity(&socket);
         let metrics = Arc::new(Metrics::default());
-        let clients = clients.single_attempts(&metrics);
+        let undelivered = Arc::new(Undelivered::default());
+        let clients = clients.single_attempts(&metrics, &undelivered);
         let (handle, mailbox) = dispatcher::channel(journal.clone());
         let (stop, stop_seen) = watch::channel(None);
         let context = Arc::new(Context {
@@ -134,6 +136,8 @@ impl Agent {
             config,
             dispatcher: handle.clone(),
             metrics,
+            undelivered,
+            host_key: std::sync::OnceLock::new(),
             lib_dir,
             socket,
             host_changed: tokio::sync::Notify::new(),

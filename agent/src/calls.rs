@@ -1,4 +1,4 @@
-//! Counts the calls to AWS that failed and are made again, wherever they are made.
+//! Counts the calls to AWS that failed and are made again, wherever they are made, and notes what they were.
 //!
 //! It stands inside the SDK's clients and looks at every answer. What the answer means is read as everywhere else, from
 //! its code ([`crate::classify`]): a condition that does not hold or a token that is used up is no failure. A call that
@@ -13,17 +13,19 @@ use aws_smithy_types::error::ErrorMetadata;
 
 use crate::classify::{Answer, classify};
 use crate::metrics::{Metrics, Service};
+use crate::undelivered::Undelivered;
 
 /// An interceptor of one service's client.
 #[derive(Debug)]
 pub(crate) struct CountFailures {
     service: Service,
     metrics: Arc<Metrics>,
+    undelivered: Arc<Undelivered>,
 }
 
 impl CountFailures {
-    pub(crate) fn new(service: Service, metrics: &Arc<Metrics>) -> Self {
-        Self { service, metrics: Arc::clone(metrics) }
+    pub(crate) fn new(service: Service, metrics: &Arc<Metrics>, undelivered: &Arc<Undelivered>) -> Self {
+        Self { service, metrics: Arc::clone(metrics), undelivered: Arc::clone(undelivered) }
     }
 }
 
@@ -38,15 +40,31 @@ impl Intercept for CountFailures {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let target = context.request().and_then(|request| request.headers().get("x-amz-target"));
+        let action = action(self.service, target.unwrap_or_default());
         if context.output_or_error().is_some_and(|result| result.is_err()) {
             let body = context.response().and_then(|response| response.body().bytes());
-            let error = ErrorMetadata::builder().code(code(body.unwrap_or_default())).build();
-            if classify(&error) == Answer::Passing {
+            let code = code(body.unwrap_or_default());
+            let why = if code.is_empty() { "not reached" } else { code.as_str() };
+            if classify(&ErrorMetadata::builder().code(&code).build()) == Answer::Passing {
                 self.metrics.call_failed(self.service);
+                self.undelivered.failed(&action, why);
+                return Ok(());
             }
         }
+        self.undelivered.taken(&action);
         Ok(())
     }
+}
+
+/// The name that policies have for an action, from the header that names it: `states:SendTaskSuccess`.
+/// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#protocol-behaviors>
+fn action(service: Service, target: &str) -> String {
+    let prefix = match service {
+        Service::StepFunctions => "states",
+        Service::DynamoDb | Service::Logs | Service::SecretsManager => service.as_str(),
+    };
+    format!("{prefix}:{}", target.rsplit('.').next().unwrap_or_default())
 }
 
 /// The code of an error of the JSON protocols, without its namespace; empty where there is none.
@@ -60,6 +78,17 @@ fn code(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn actions_are_named_as_in_policies() {
+        let named = |service, target| action(service, target);
+        assert_eq!(
+            named(Service::StepFunctions, "AWSStepFunctions.SendTaskSuccess"),
+            "states:SendTaskSuccess"
+        );
+        assert_eq!(named(Service::DynamoDb, "DynamoDB_20120810.UpdateItem"), "dynamodb:UpdateItem");
+        assert_eq!(named(Service::Logs, "Logs_20140328.PutLogEvents"), "logs:PutLogEvents");
+    }
 
     #[test]
     fn codes_come_with_and_without_a_namespace() {

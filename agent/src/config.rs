@@ -13,6 +13,7 @@ use rsqlflow_config::settings::Settings;
 
 use crate::calls::CountFailures;
 use crate::metrics::{Metrics, Service};
+use crate::undelivered::Undelivered;
 
 /// Longest wait for one answer of AWS before the call counts as failed and is made again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,6 +120,8 @@ pub struct Clients {
     pub logs: aws_sdk_cloudwatchlogs::Client,
     /// Secrets Manager: warehouse credentials.
     pub secrets: aws_sdk_secretsmanager::Client,
+    /// STS: what IAM calls this host.
+    pub sts: aws_sdk_sts::Client,
 }
 
 impl Clients {
@@ -129,12 +132,13 @@ impl Clients {
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             logs: aws_sdk_cloudwatchlogs::Client::new(config),
             secrets: aws_sdk_secretsmanager::Client::new(config),
+            sts: aws_sdk_sts::Client::new(config),
         }
     }
 
     /// The same clients, each call tried once and for a limited time: the agent repeats calls itself, for longer than
     /// the SDK would, and two layers of retries multiply. Those that fail are counted.
-    pub(crate) fn single_attempts(&self, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn single_attempts(&self, metrics: &Arc<Metrics>, undelivered: &Arc<Undelivered>) -> Self {
         let retry = RetryConfig::disabled();
         let timeout = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).build();
         macro_rules! single {
@@ -145,7 +149,7 @@ impl Clients {
                         .to_builder()
                         .retry_config(retry.clone())
                         .timeout_config(timeout.clone())
-                        .interceptor(CountFailures::new($counted, metrics))
+                        .interceptor(CountFailures::new($counted, metrics, undelivered))
                         .build(),
                 )
             };
@@ -155,6 +159,8 @@ impl Clients {
             dynamodb: single!(aws_sdk_dynamodb, self.dynamodb, Service::DynamoDb),
             logs: single!(aws_sdk_cloudwatchlogs, self.logs, Service::Logs),
             secrets: single!(aws_sdk_secretsmanager, self.secrets, Service::SecretsManager),
+            // Asked once, and nothing waits for it.
+            sts: self.sts.clone(),
         }
     }
 }

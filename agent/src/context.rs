@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rsqlflow_config::job::JobRequest;
@@ -16,6 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::secrets::Secrets;
+use crate::undelivered::Undelivered;
 
 /// How long an outcome waits for the password that must not be in its message.
 const WARM_PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +29,10 @@ pub(crate) struct Context {
     pub secrets: Secrets,
     pub dispatcher: Handle,
     pub metrics: Arc<Metrics>,
+    /// What AWS does not take.
+    pub undelivered: Arc<Undelivered>,
+    /// The key of the host's own entry in the table of hosts, once it is known.
+    pub host_key: OnceLock<String>,
     /// `$1` of every script.
     pub lib_dir: PathBuf,
     pub jobs_dir: PathBuf,

@@ -17,6 +17,7 @@
 //! | `callback`, `audit`, `logs` | whom a job is told to |
 //! | `classify` | which answers of AWS are final |
 //! | [`metrics`], `calls`, `http` | what is counted, and how the agent is, for who watches it |
+//! | `undelivered`, `host_record` | what AWS does not take, and where operators see it |
 //! | `secrets`, `redact` | credentials for scripts, and how they stay out of what leaves the host |
 //! | [`protocol`], `socket`, [`client`] | the Unix socket |
 //! | `notify` | what the service manager hears, and the watchdog |
@@ -56,6 +57,7 @@ mod salvage;
 mod script;
 mod secrets;
 mod socket;
+mod undelivered;
 
 pub use agent::{Agent, Scripts, StartError, Stats};
 pub use config::{AgentConfig, Clients};

@@ -10,6 +10,7 @@ mod embedded;
 mod ended;
 mod function;
 mod host;
+mod operate;
 mod pace;
 mod provision;
 pub(crate) mod refused;
@@ -21,7 +22,9 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use rsqlflow_agent::Scripts;
 use rsqlflow_config::settings::{self, Settings, StateMachines};
 use rsqlflow_local::endpoint::{Endpoint, discover};
-use rsqlflow_trigger::{Audit, Items, ScheduleSettings, Schedules, Trigger, TriggerSettings};
+use rsqlflow_trigger::{
+    Audit, Cancelled, Items, ScheduleSettings, Schedules, StartRequest, Started, Trigger, TriggerSettings,
+};
 
 use tokio::time::Instant;
 
@@ -181,9 +184,36 @@ impl Backend {
         schedules(&self.clients, &self.settings)
     }
 
-    /// What starts and cancels runs.
-    pub(crate) fn trigger(&self) -> Trigger {
+    /// What starts and cancels runs from here.
+    fn trigger(&self) -> Trigger {
         trigger(&self.clients, &self.settings)
+    }
+
+    /// Starts a run: by the trigger function where the settings name it, and otherwise from here.
+    ///
+    /// # Errors
+    /// The trigger's.
+    pub(crate) async fn start(&self, request: StartRequest) -> Result<Started, CliError> {
+        match self.function() {
+            Some(arn) => operate::start(&self.clients.lambda, arn, request).await,
+            None => Ok(self.trigger().start(request).await?),
+        }
+    }
+
+    /// Cancels a run, in the same way.
+    ///
+    /// # Errors
+    /// The trigger's.
+    pub(crate) async fn cancel(&self, run_id: &str, by: &str) -> Result<Cancelled, CliError> {
+        match self.function() {
+            Some(arn) => operate::cancel(&self.clients.lambda, arn, run_id, by).await,
+            None => Ok(self.trigger().cancel(run_id, by).await?),
+        }
+    }
+
+    /// The name by which people call the trigger function of an account.
+    fn function(&self) -> Option<&str> {
+        Some(self.settings.operate_arn.as_str()).filter(|arn| !self.is_local() && !arn.is_empty())
     }
 
     /// Ends what was opened for the command, with the scripts that run here. A process that ends without it loses

@@ -93,7 +93,7 @@ async fn shown(context: &Context, backend: &Backend, args: &DemoArgs) -> Result<
         started_by: context.person(),
         ..StartRequest::default()
     };
-    let started = backend.trigger().start(request).await?;
+    let started = backend.start(request).await?;
     let run_id = &started.workflow_execution_id;
     let exit = run::watch(context, backend, run_id).await?;
     if exit != Exit::Ok {

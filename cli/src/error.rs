@@ -50,6 +50,16 @@ pub(crate) enum CliError {
     /// What the trigger says.
     #[error("{0}")]
     Trigger(#[from] TriggerError),
+    /// What the trigger function of an account says.
+    #[error("{message}")]
+    Function {
+        /// The kind: one of [`TriggerError::code`], or Lambda's own.
+        code: String,
+        /// What is wrong.
+        message: String,
+        /// The run that it is about, where that is known.
+        run: Option<String>,
+    },
     /// There is no such workflow.
     #[error("there is no workflow `{id}`{}", did_you_mean(.nearest.as_deref()))]
     UnknownWorkflow {
@@ -237,6 +247,7 @@ impl CliError {
             | Self::NoSchedules
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
+            Self::Function { code, .. } => function_exit(code),
             Self::Account { exit, .. } => *exit,
             Self::Partly { source, .. } => source.exit(),
             Self::NotAConnection { .. } | Self::AlreadyUp { .. } | Self::WriteFile { .. } => Exit::Failed,
@@ -277,6 +288,7 @@ impl CliError {
             }
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
+            Self::Function { code, run, .. } => function_next(code, run.as_deref()),
             Self::Embedded { source, .. } => embedded_next(source.as_ref()),
             Self::ReadFile { .. }
             | Self::WriteFile { .. }
@@ -395,6 +407,38 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
     }
 }
 
+/// The same of an error of the trigger function, by its kind.
+fn function_exit(code: &str) -> Exit {
+    match code {
+        "Rsql.UnknownWorkflow"
+        | "Rsql.UnknownRun"
+        | "Rsql.InvalidWorkflow"
+        | "Rsql.InvalidRunId"
+        | "Rsql.InvalidParameter"
+        | "Rsql.RunOfAnother"
+        | "Rsql.UnknownJob"
+        | "Rsql.UnknownStage"
+        | "Rsql.NoHost"
+        | "Rsql.InputTooLarge"
+        | "Rsql.InvalidEvent" => Exit::Usage,
+        "Rsql.Unreachable" => Exit::Unreachable,
+        _ => Exit::Failed,
+    }
+}
+
+fn function_next(code: &str, run: Option<&str>) -> Option<String> {
+    match code {
+        "Rsql.UnknownWorkflow" => Some("rsqlflow config list".into()),
+        "Rsql.UnknownRun" => Some("rsqlflow runs".into()),
+        "Rsql.RunExists" | "Rsql.RunEnded" | "Rsql.RunNotEnded" | "Rsql.RestartedBefore" => {
+            run.map(|id| format!("rsqlflow status {id}"))
+        }
+        "Rsql.Unreachable" => Some("the same command again: it goes on where this one ended".into()),
+        code if code.starts_with("Rsql.") => None,
+        _ => Some("the log group /aws/lambda/PREFIX-trigger has what the function said".into()),
+    }
+}
+
 /// The known name that is near enough to a wrong one to be meant.
 pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let distance = |name: &&str| strsim::damerau_levenshtein(name, wanted);
@@ -421,6 +465,43 @@ mod tests {
         assert_eq!(nearest("nightly-20261121", runs).as_deref(), Some("nightly-20261121-030000-4f2a1c"));
         assert_eq!(nearest("4f2a1c", runs).as_deref(), Some("nightly-20261121-030000-4f2a1c"));
         assert_eq!(nearest("other", runs), None);
+    }
+
+    /// What the function says has the exit code that the same error has here.
+    #[test]
+    fn an_error_exits_the_same_wherever_it_comes_from() {
+        let id = || "x".to_string();
+        let status = rsqlflow_config::audit::Status::Running;
+        let errors = [
+            TriggerError::UnknownWorkflow { id: id(), known: None },
+            TriggerError::Disabled(id()),
+            TriggerError::NoHost(id()),
+            TriggerError::InvalidRunId { id: id(), problem: id() },
+            TriggerError::InvalidParameter { name: id(), problem: id() },
+            TriggerError::RunExists { id: id(), of: id() },
+            TriggerError::TooLarge { size: 1 },
+            TriggerError::JobTooLarge { job: id(), size: 1 },
+            TriggerError::UnknownRun(id()),
+            TriggerError::Ended { id: id(), status },
+            TriggerError::NotEnded { id: id(), status },
+            TriggerError::JobsNotEnded { run: id(), jobs: vec![] },
+            TriggerError::StoppedJustNow { run: id(), jobs: vec![], seconds: 1 },
+            TriggerError::RunOfAnother { id: id(), workflow: id() },
+            TriggerError::RestartedBefore { id: id(), by: id() },
+            TriggerError::NotAsItWas(id()),
+            TriggerError::UnknownJob { job: id(), known: None },
+            TriggerError::JobSwitchedOff { job: id(), stage: id() },
+            TriggerError::UnknownStage { wanted: id(), known: id() },
+            TriggerError::NothingToRun,
+            TriggerError::Contended(id()),
+            TriggerError::Aws { action: "x", message: id(), unreachable: true },
+            TriggerError::Aws { action: "x", message: id(), unreachable: false },
+            TriggerError::Record { table: id(), message: id() },
+        ];
+        for error in errors {
+            assert_eq!(function_exit(error.code()), trigger_exit(&error), "{error:?}");
+        }
+        assert_eq!(function_exit("Sandbox.Timedout"), Exit::Failed);
     }
 
     #[test]

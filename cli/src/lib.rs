@@ -25,6 +25,7 @@ mod shell;
 mod stack;
 mod template;
 mod trace;
+mod trouble;
 mod view;
 
 use args::Cli;

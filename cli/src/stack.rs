@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 
 /// Outputs of the template and the settings they become.
-const OUTPUTS: [(&str, &str); 18] = [
+const OUTPUTS: [(&str, &str); 19] = [
     ("Region", "region"),
     ("DefaultHost", "host"),
     ("DefaultSecretId", "secret_id"),
@@ -23,6 +23,7 @@ const OUTPUTS: [(&str, &str); 18] = [
     ("GraceSeconds", "agent.grace_seconds"),
     ("AuditDays", "audit_days"),
     ("TriggerArn", "trigger_arn"),
+    ("OperateArn", "operate_arn"),
     ("SchedulerRoleArn", "scheduler_role_arn"),
     ("DeadLetterArn", "dead_letter_arn"),
     ("ScheduleGroup", "schedule_group"),

@@ -1,4 +1,8 @@
 //! A host's entry in the table of hosts: what its agent writes, the state machines choose by, and operators see.
+//!
+//! Its key is what IAM calls the caller, `aws:userid`, which is `ROLE:INSTANCE` where an instance has its role, so that a
+//! policy can let every host write its own entry alone. So whose entry it is its key says, after the colon.
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable>
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +56,23 @@ pub struct HostEntry {
     pub seen_ts: String,
     /// The same in seconds since 1970.
     pub seen_at: i64,
+    /// Since when AWS has not taken something that the agent has to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_report_since: Option<String>,
+    /// What that is: actions as policies name them, each with the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_report: Option<String>,
+}
+
+/// The key of the entry of a host that STS calls `user_id`; the host's id where it is no instance with a role.
+pub fn key(instance_id: &str, user_id: &str) -> String {
+    let own = user_id.strip_suffix(instance_id).is_some_and(|role| role.len() > 1 && role.ends_with(':'));
+    if own { user_id.into() } else { instance_id.into() }
+}
+
+/// The host of an entry with this key.
+pub fn of_key(key: &str) -> &str {
+    key.split_once(':').map_or(key, |(_, instance_id)| instance_id)
 }
 
 impl HostEntry {
@@ -65,4 +86,22 @@ impl HostEntry {
 /// Tags as the table has them, so that one is found by looking for it between blanks.
 pub fn tags(words: &str) -> String {
     words.split_whitespace().fold(" ".to_owned(), |all, tag| all + tag + " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_of_the_host_that_iam_names() {
+        let id = "i-0123456789abcdef0";
+        assert_eq!(key(id, "AROAEXAMPLE:i-0123456789abcdef0"), "AROAEXAMPLE:i-0123456789abcdef0");
+        for other in
+            ["AROAEXAMPLE:i-00000000000000000", "AIDAEXAMPLE", "123456789012", "", id, ":i-0123456789abcdef0"]
+        {
+            assert_eq!(key(id, other), id, "{other}");
+        }
+        assert_eq!(of_key("AROAEXAMPLE:i-0123456789abcdef0"), id);
+        assert_eq!(of_key(id), id);
+    }
 }

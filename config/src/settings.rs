@@ -65,6 +65,8 @@ pub struct Settings {
     pub scheduler_role_arn: String,
     /// ARN of the queue for events of schedules that could not be delivered; empty for none.
     pub dead_letter_arn: String,
+    /// ARN by which people call the trigger function; empty where commands start and cancel runs themselves.
+    pub operate_arn: String,
     /// Table names.
     pub tables: Tables,
     /// State machine ARNs of a deployed account.

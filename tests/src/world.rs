@@ -78,7 +78,15 @@ impl<'a> World<'a> {
                 (Server::Peer(peer), endpoint, machines, Delivery::Bridge(bridge))
             }
         };
-        site.file("rsqlflow.toml", &settings(&machines));
+        // The servers that others wrote have no trigger function: there the command starts and cancels runs itself.
+        let operate_arn = match kind {
+            Kind::Embedded => machines
+                .master
+                .replace(":states:", ":lambda:")
+                .replace(":stateMachine:rsqlflow-master", ":function:rsqlflow-trigger:operate"),
+            Kind::MiniStack | Kind::Moto => String::new(),
+        };
+        site.file("rsqlflow.toml", &settings(&machines, &operate_arn));
         let agent_calls = Proxy::start(&endpoint.url, Faults::none(), 0);
         let command_calls = Proxy::start(&endpoint.url, Faults::none(), 0);
         let daemon = Daemon::start(site, &endpoint.at(&agent_calls.url()));
@@ -226,11 +234,11 @@ fn known_machines(endpoint: &Endpoint) -> StateMachines {
 }
 
 /// What operators and the host have in their `rsqlflow.toml`.
-fn settings(machines: &StateMachines) -> String {
+fn settings(machines: &StateMachines, operate_arn: &str) -> String {
     let account = machines.master.split(':').nth(4).unwrap_or_default();
     format!(
         "backend = \"aws\"\nregion = \"us-east-1\"\nhost = \"{NODE}\"\nscripts_dir = \"scripts\"\nsecret_id = \"{SECRET}\"\n\
-         heartbeat_seconds = 6\ntrigger_arn = \"arn:aws:lambda:us-east-1:{account}:function:rsqlflow-trigger\"\n\
+         heartbeat_seconds = 6\noperate_arn = \"{operate_arn}\"\ntrigger_arn = \"arn:aws:lambda:us-east-1:{account}:function:rsqlflow-trigger\"\n\
          scheduler_role_arn = \"arn:aws:iam::{account}:role/rsqlflow-scheduler\"\n[state_machines]\nmaster = \"{}\"\nsequential = \"{}\"\nparallel = \"{}\"\n\
          [agent]\ngrace_seconds = 1\ntags = \"etl\"\n",
         machines.master, machines.sequential, machines.parallel,

@@ -6,6 +6,7 @@
 
 use aws_sdk_sfn::operation::stop_execution::StopExecutionError;
 use rsqlflow_config::audit::Status;
+use serde::{Deserialize, Serialize};
 
 use crate::{Trigger, TriggerError};
 
@@ -13,7 +14,7 @@ use crate::{Trigger, TriggerError};
 pub(crate) const CANCELLED: &str = "Rsql.Cancelled";
 
 /// A run that has been cancelled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
     /// The workflow it was a run of.
     pub workflow_id: String,

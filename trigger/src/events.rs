@@ -1,20 +1,22 @@
 //! What the trigger does when something happens: the handler of the Lambda function, and of `rsqlflow up`.
 //!
-//! Four events are taken: a schedule's, a plain one that names a workflow, Step Functions' word that an execution has
-//! changed its status, and the call to look at everything that is open. Events are delivered at least once, and one that
-//! ended in an error is delivered again, so every one may be handled twice and at once: a schedule's run id follows from
-//! its scheduled time, a plain one's from the id of the request, and an end is recorded once. An error says what kind it is
-//! and what is wrong; what it left undone, the same event again or a later one of the workflow does.
+//! Five events are taken: a schedule's, a plain one that names a workflow, an operator's, Step Functions' word that an
+//! execution has changed its status, and the call to look at everything that is open. Events are delivered at least once,
+//! and one that ended in an error is delivered again, so every one may be handled twice and at once: a schedule's run id
+//! follows from its scheduled time, a plain one's from the id of the request, and an end is recorded once. An error says
+//! what kind it is and what is wrong; what it left undone, the same event again or a later one of the workflow does.
 
 mod error;
 mod fields;
 mod form;
+mod operate;
 
 use chrono::DateTime;
 use serde_json::{Value, json};
 
 pub use error::EventError;
 pub use form::{Ended, Event, Plain, ScheduledStart};
+pub use operate::{ALIAS as OPERATE_ALIAS, Operate, Start};
 
 use crate::ended::End;
 use crate::{Scheduled, StartRequest, Trigger, TriggerError};
@@ -24,10 +26,17 @@ use crate::{Scheduled, StartRequest, Trigger, TriggerError};
 pub struct Context {
     /// Id of the request: the same when the event is delivered again after an error.
     pub request_id: String,
+    /// Whether it came by the name that people call the function by ([`OPERATE_ALIAS`]): they may ask for runs, and may
+    /// not say what schedules and Step Functions say.
+    pub by_operator: bool,
 }
 
 /// Characters of the request id in the id of a run that was given none: enough that two never meet.
 const REQUEST_ID_PART: usize = 12;
+
+/// What is said to people who speak as others.
+const NOT_FOR_PEOPLE: &str =
+    "this event is one of schedules or of EventBridge, which the alias `operate` does not take";
 
 /// Handles one event.
 ///
@@ -35,7 +44,12 @@ const REQUEST_ID_PART: usize = 12;
 /// [`EventError`], of the kinds of [`TriggerError::code`] or `Rsql.InvalidEvent`.
 pub async fn handle(trigger: &Trigger, event: Value, context: &Context) -> Result<Value, EventError> {
     // Boxed, because what holds this holds all of it: the compiler gives up on a type that is nested so deeply.
-    match Event::parse(event)? {
+    let event = Event::parse(event)?;
+    if context.by_operator && !event.is_for_people() {
+        return Err(EventError::refused("Rsql.NotForPeople", NOT_FOR_PEOPLE));
+    }
+    match event {
+        Event::Operate(asked) => Box::pin(operate::handle(trigger, asked)).await,
         Event::Scheduled(start) => Box::pin(scheduled(trigger, start)).await,
         Event::Plain(plain) => Box::pin(plainly(trigger, plain, context)).await,
         Event::Ended(ended) => Box::pin(after(trigger, ended)).await,

@@ -13,6 +13,7 @@ use rsqlflow_config::run::{RunInput, generate_run_id};
 use rsqlflow_config::settings::{Backend, LOCAL_HOST, Settings, StateMachines};
 use rsqlflow_config::workflow::{Workflow, flag_is_set};
 use rsqlflow_config::{names, validate};
+use serde::{Deserialize, Serialize};
 
 use crate::choice::{Choice, Selection};
 use crate::plan::{self, plan};
@@ -98,7 +99,7 @@ pub struct StartRequest {
 }
 
 /// A run that has been started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     /// The run.
     pub workflow_execution_id: String,

@@ -199,11 +199,15 @@ they are. --json prints {file, action}: action is created, updated or unchanged.
 pub(super) const TEMPLATE: &str = "\
 Examples:
   rsqlflow template > rsqlflow.yaml
+  aws s3 cp target/lambda/rsqlflow-trigger-x86_64.zip s3://BUCKET/rsqlflow-trigger-0.1.0.zip
   aws cloudformation deploy --template-file rsqlflow.yaml --stack-name rsqlflow --s3-bucket BUCKET \\
-    --capabilities CAPABILITY_IAM --parameter-overrides TriggerBucket=BUCKET
+    --capabilities CAPABILITY_NAMED_IAM --parameter-overrides TriggerBucket=BUCKET \\
+    TriggerKey=rsqlflow-trigger-0.1.0.zip
   rsqlflow template --output json | jq '.Parameters'
 
-It needs neither settings nor an account. docs/aws.md tells the rest.";
+It needs neither settings nor an account. BUCKET is one of the stack's Region; `make lambda` builds the
+zip file. Prefix stays as it is for the life of a stack. docs/aws.md tells the rest, docs/first-day.md
+what to look at first.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -21,6 +21,8 @@ pub(crate) struct Clients {
     pub(crate) sfn: aws_sdk_sfn::Client,
     /// CloudWatch Logs.
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
+    /// Lambda.
+    pub(crate) lambda: aws_sdk_lambda::Client,
     /// EventBridge Scheduler.
     pub(crate) scheduler: aws_sdk_scheduler::Client,
     /// Secrets Manager.
@@ -36,6 +38,7 @@ impl Clients {
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             sfn: aws_sdk_sfn::Client::new(config),
             logs: aws_sdk_cloudwatchlogs::Client::new(config),
+            lambda: aws_sdk_lambda::Client::new(config),
             scheduler: aws_sdk_scheduler::Client::new(config),
             secrets: aws_sdk_secretsmanager::Client::new(config),
             sns: aws_sdk_sns::Client::new(config),

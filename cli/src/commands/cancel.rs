@@ -41,7 +41,7 @@ async fn cancellable(backend: &Backend, run_id: &str) -> Result<(), CliError> {
 }
 
 async fn cancelled(context: &Context, backend: &Backend, run_id: &str) -> Result<Exit, CliError> {
-    let cancelled = backend.trigger().cancel(run_id, &context.person()).await?;
+    let cancelled = backend.cancel(run_id, &context.person()).await?;
     if backend.carries_runs() {
         // What this process carries ends with it, so it stays until the scripts have ended.
         let mut reporter = Reporter::new(context.err);

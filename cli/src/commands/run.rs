@@ -43,7 +43,7 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
         },
         ..StartRequest::default()
     };
-    let started = backend.trigger().start(request).await?;
+    let started = backend.start(request).await?;
     let run_id = started.workflow_execution_id.as_str();
     let earlier = match started.already_started {
         true => Some(wait::records(backend, run_id).await?),
@@ -115,14 +115,14 @@ async fn cancel(
     run_id: &str,
     reporter: &mut Reporter,
 ) -> Result<Records, CliError> {
-    match backend.trigger().cancel(run_id, &context.person()).await {
+    match backend.cancel(run_id, &context.person()).await {
         Ok(cancelled) => reporter.say(&format!(
             "cancelled; its scripts are told within {} s. Ctrl-C again leaves at once",
             cancelled.scripts_told_within_seconds
         )),
         // It ended in the same moment.
-        Err(TriggerError::Ended { .. }) => {}
-        Err(error) => return Err(error.into()),
+        Err(CliError::Trigger(TriggerError::Ended { .. })) => {}
+        Err(error) => return Err(error),
     }
     tokio::select! {
         records = wait::until_settled(context, backend, run_id, reporter) => records,
@@ -136,6 +136,6 @@ fn summary(context: &Context, records: &Records) -> Result<(), CliError> {
         return context.print_json(records);
     }
     tell("");
-    tell(view::status(records, context.err, Utc::now()).trim_end());
+    tell(view::status(records, &[], context.err, Utc::now()).trim_end());
     Ok(())
 }

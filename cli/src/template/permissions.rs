@@ -125,3 +125,97 @@ fn state_machines_may_do_what_their_tasks_do_and_no_more() {
         assert_eq!(allowed, needed, "{role}");
     }
 }
+
+/// The actions of one of the policies, with what they are allowed on.
+fn allowed(policy: &str) -> Vec<(String, Vec<String>)> {
+    let own = statements().into_iter().filter(|statement| statement.resource == policy);
+    own.flat_map(|statement| statement.actions.into_iter().map(move |action| (action, statement.on.clone())))
+        .collect()
+}
+
+/// A record says what was run: only what runs it writes it.
+#[test]
+fn only_the_trigger_starts_runs_and_people_write_no_record() {
+    let start = |statement: &Statement| {
+        statement.actions.contains("states:StartExecution") && statement.on.contains(&"MasterMachine".into())
+    };
+    let who: BTreeSet<String> = statements().into_iter().filter(start).map(|s| s.resource).collect();
+    assert_eq!(who, BTreeSet::from(["TriggerRole".to_string()]));
+    for policy in ["OperatorPolicy", "ReadOnlyPolicy"] {
+        for (action, on) in allowed(policy) {
+            let reads = ["Get", "Query", "Scan", "List", "Describe"];
+            let (_, verb) = action.split_once(':').unwrap();
+            let only_reads = reads.iter().any(|read| verb.starts_with(read));
+            let audit = on.iter().any(|on| on.contains("AuditTable"));
+            assert!(only_reads || (policy == "OperatorPolicy" && !audit), "{policy}: {action} on {on:?}");
+        }
+    }
+    // By the function's own name schedules and EventBridge speak to it.
+    let asked: Vec<_> =
+        allowed("OperatorPolicy").into_iter().filter(|(action, _)| action.starts_with("lambda:")).collect();
+    assert_eq!(asked, [("lambda:InvokeFunction".to_string(), vec!["OperateAlias".to_string()])]);
+}
+
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html> is authorised on the name.
+#[test]
+fn people_may_ask_for_the_stack_by_its_name() {
+    for policy in ["OperatorPolicy", "ReadOnlyPolicy"] {
+        let (_, on) = allowed(policy)
+            .into_iter()
+            .find(|(action, _)| action == "cloudformation:DescribeStacks")
+            .unwrap();
+        assert_eq!(on, ["cloudformation:stack/${AWS::StackName}/*"], "{policy}");
+    }
+}
+
+fn condition<'t>(template: &'t Value, policy: &str, sid: &str) -> &'t Value {
+    let all = template["Resources"][policy]["Properties"]["PolicyDocument"]["Statement"].as_array().unwrap();
+    &all.iter().find(|statement| statement["Sid"] == sid).unwrap()["Condition"]
+}
+
+#[test]
+fn a_host_enters_itself_and_no_other() {
+    let template = value().unwrap();
+    let keys = &condition(&template, "HostPolicy", "EnterItself")["ForAllValues:StringEquals"];
+    assert_eq!(keys["dynamodb:LeadingKeys"], serde_json::json!(["${aws:userid}"]));
+}
+
+/// The condition names the attributes that the agent writes, all of them and no other.
+#[test]
+fn a_host_may_write_what_a_record_has() {
+    use rsqlflow_config::audit::{AttemptAudit, EXPIRES_AT, JobAudit, Status};
+    let text = || Some("x".to_string());
+    let attempt = AttemptAudit {
+        attempt: 1,
+        execution_start_ts: "x".into(),
+        execution_end_ts: "x".into(),
+        exit_code: None,
+        error_message: None,
+        log_stream: "x".into(),
+    };
+    let record = JobAudit {
+        job_name: "x".into(),
+        workflow_execution_id: "x".into(),
+        workflow_id: "x".into(),
+        execution_status: Status::Failed,
+        execution_start_ts: "x".into(),
+        execution_end_ts: text(),
+        instance_id: "x".into(),
+        ssm_command_id: text(),
+        exit_code: Some(1),
+        signal: Some(1),
+        attempt: 2,
+        error: text(),
+        error_message: text(),
+        log_stream: text(),
+        attempts: vec![attempt],
+    };
+    let record = serde_json::to_value(record).unwrap();
+    let mut written: BTreeSet<&str> = record.as_object().unwrap().keys().map(String::as_str).collect();
+    written.insert(EXPIRES_AT);
+    let template = value().unwrap();
+    let attributes = &condition(&template, "HostPolicy", "JobAudit")["ForAllValues:StringEquals"];
+    let attributes = attributes["dynamodb:Attributes"].as_array().unwrap();
+    let attributes: BTreeSet<&str> = attributes.iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(attributes, written);
+}

@@ -9,9 +9,10 @@ use crate::clock::{between, date_time};
 use crate::records::{Place, Records, State};
 use crate::screen::{Screen, Tone};
 use crate::shell::word;
+use crate::trouble::{DOCTOR, Trouble};
 
-/// The run as a page of text.
-pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> String {
+/// The run as a page of text, with the hosts that keep it waiting.
+pub(crate) fn status(records: &Records, troubles: &[Trouble], screen: Screen, now: DateTime<Utc>) -> String {
     let run = &records.run;
     let took = between(&run.execution_start_ts, run.execution_end_ts.as_deref(), now);
     let since = if run.execution_status.is_final() { "after" } else { "for" };
@@ -41,6 +42,10 @@ pub(crate) fn status(records: &Records, screen: Screen, now: DateTime<Utc>) -> S
     }
     if let Some(error) = &run.notify_error {
         line("not told", &indented(error));
+    }
+    for trouble in troubles {
+        line("host", &screen.paint(Tone::Bad, &trouble.told(now)));
+        line("", &screen.paint(Tone::Faint, DOCTOR));
     }
     let rows = records.jobs().iter().map(|place| row(place, now)).collect();
     let heading = ["STAGE", "JOB", "STATUS", "STARTED (UTC)", "TOOK", "ATTEMPT", "EXIT"];
@@ -129,12 +134,23 @@ mod tests {
 
     fn shown(records: &Records) -> String {
         let now = rsqlflow_config::time::parse(&samples::at("03:00:05.000")).unwrap();
-        status(records, Screen::plain(), now)
+        status(records, &[], Screen::plain(), now)
     }
 
     #[test]
     fn a_run_that_goes_on() {
         insta::assert_snapshot!(shown(&samples::running()));
+    }
+
+    #[test]
+    fn a_run_that_waits_for_a_host_that_cannot_report() {
+        let now = rsqlflow_config::time::parse(&samples::at("03:00:25.000")).unwrap();
+        let trouble = Trouble {
+            instance_id: "i-0123456789abcdef0".into(),
+            since: Some(samples::at("03:00:05.000")),
+            cannot_report: Some("states:SendTaskSuccess (AccessDeniedException)".into()),
+        };
+        insta::assert_snapshot!(status(&samples::running(), &[trouble], Screen::plain(), now));
     }
 
     #[test]

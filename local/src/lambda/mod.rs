@@ -40,7 +40,7 @@ pub trait Function: Send + Sync {
 pub struct Invocation {
     /// A UUID of the event: its further tries have the same.
     pub request_id: String,
-    /// ARN of the function.
+    /// ARN of the function, with the alias by which it was called, if any.
     pub function_arn: String,
     /// The event.
     pub event: Value,
@@ -66,6 +66,8 @@ pub struct Lambda {
 #[serde(rename_all = "PascalCase")]
 struct Invoke {
     function_name: String,
+    #[serde(default)]
+    qualifier: Option<String>,
     #[serde(default)]
     invocation_type: Option<String>,
     #[serde(default)]
@@ -94,11 +96,13 @@ impl Lambda {
     }
 
     fn find(&self, name: &str) -> Result<(Arc<dyn Function>, String), AwsError> {
-        let short = short_name(name);
+        let (short, qualifier) = parts(name);
         let arn = Self::arn(&self.place, short);
         let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
         match functions.get(short) {
-            Some(function) => Ok((function.clone(), arn)),
+            Some(function) => {
+                Ok((function.clone(), qualifier.map_or(arn.clone(), |one| format!("{arn}:{one}"))))
+            }
             None => Err(AwsError {
                 status: 404,
                 ..AwsError::client("ResourceNotFoundException", format!("Function not found: {arn}"))
@@ -108,7 +112,11 @@ impl Lambda {
 
     async fn invoke(&self, body: Value) -> Result<Value, AwsError> {
         let request: Invoke = parse(body)?;
-        let (function, arn) = self.find(&request.function_name)?;
+        let name = match &request.qualifier {
+            Some(qualifier) => format!("{}:{qualifier}", request.function_name),
+            None => request.function_name.clone(),
+        };
+        let (function, arn) = self.find(&name)?;
         if request.payload.to_string().len() > MAX_PAYLOAD {
             let said =
                 format!("Request must be smaller than {MAX_PAYLOAD} bytes for the InvokeFunction operation");
@@ -141,10 +149,11 @@ impl Lambda {
     }
 }
 
-/// `name`, `name:alias`, `account:function:name` and the ARN all name the function.
-fn short_name(name: &str) -> &str {
+/// The function's name, and the alias or version by which it is called: `name`, `name:alias`, `account:function:name` and
+/// the ARN, with an alias or without, all name the function. What an alias points to is the one function there is.
+fn parts(name: &str) -> (&str, Option<&str>) {
     let rest = name.rsplit_once("function:").map_or(name, |(_, rest)| rest);
-    rest.split(':').next().unwrap_or(rest)
+    rest.split_once(':').map_or((rest, None), |(name, qualifier)| (name, Some(qualifier)))
 }
 
 impl Invocation {

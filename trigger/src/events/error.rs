@@ -16,6 +16,10 @@ pub struct EventError {
 }
 
 impl EventError {
+    pub(super) fn refused(error_type: &str, why: &str) -> Self {
+        Self { error_type: error_type.into(), error_message: why.into() }
+    }
+
     pub(super) fn invalid(why: &str) -> Self {
         Self { error_type: "Rsql.InvalidEvent".into(), error_message: format!("{why}. {ACCEPTED}") }
     }

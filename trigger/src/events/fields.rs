@@ -96,13 +96,68 @@ impl Fields {
             }
             Some(other) => {
                 let what = format!(
-                    "is {}, and has to be an object of names and texts, for instance {{\"DAY\": \"2026-11-21\"}}",
+                    "is {}, and has to be an object of names and texts, for instance {{\"run_date\": \"2026-11-21\"}}",
                     shown(&other)
                 );
                 self.problem(name, &what);
             }
         }
         texts
+    }
+
+    /// A flag; one that is missing is false.
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        match self.take(name) {
+            None => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                self.problem(name, &format!("is {}, and has to be true or false", shown(&other)));
+                false
+            }
+        }
+    }
+
+    /// A list of texts that may be missing.
+    pub(super) fn list(&mut self, name: &str) -> Vec<String> {
+        let items = match self.take(name) {
+            None => vec![],
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.problem(name, &format!("is {}, and has to be a list of texts", shown(&other)));
+                vec![]
+            }
+        };
+        let mut texts = vec![];
+        for (index, item) in items.into_iter().enumerate() {
+            match item {
+                Value::String(text) => texts.push(text),
+                other => {
+                    let path = format!("{name}[{index}]");
+                    self.problem(&path, &format!("is {}, and has to be text", shown(&other)));
+                }
+            }
+        }
+        texts
+    }
+
+    /// An object, of which `read` reads the members, and which may be missing.
+    pub(super) fn object<T>(
+        &mut self,
+        name: &str,
+        prefix: &'static str,
+        read: impl FnOnce(Fields) -> (T, Vec<String>),
+    ) -> Option<T> {
+        match self.take(name)? {
+            Value::Object(members) => {
+                let (object, problems) = read(Self::new(prefix, members));
+                self.problems.extend(problems);
+                Some(object)
+            }
+            other => {
+                self.problem(name, &format!("is {}, and has to be an object", shown(&other)));
+                None
+            }
+        }
     }
 
     /// What is wrong, with every member that nothing is known of; `known` are those there could have been.

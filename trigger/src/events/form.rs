@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::EventError;
 use super::fields::{Fields, cut, shown};
+use super::operate::{self, Operate};
 
 /// The `source` of schedules' events.
 const SCHEDULE: &str = "rsqlflow.schedule";
@@ -33,6 +34,8 @@ pub enum Event {
     Scheduled(ScheduledStart),
     /// Somebody wants a run.
     Plain(Plain),
+    /// An operator asks for something.
+    Operate(Operate),
     /// An execution has changed its status.
     Ended(Ended),
     /// Everything that is open is to be looked at.
@@ -80,6 +83,14 @@ pub struct Ended {
 }
 
 impl Event {
+    /// Whether it is one by which people ask for runs.
+    pub(super) fn is_for_people(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Operate(_) => true,
+            Self::Scheduled(_) | Self::Ended(_) | Self::Sweep => false,
+        }
+    }
+
     /// Reads an event.
     ///
     /// # Errors
@@ -94,6 +105,7 @@ impl Event {
         match members.get("source") {
             None => plain(members).map(Self::Plain),
             Some(Value::String(source)) if source == SCHEDULE => scheduled(members).map(Self::Scheduled),
+            Some(Value::String(source)) if source == operate::SOURCE => operate::read(members).map(Self::Operate),
             Some(Value::String(source)) if source == SWEEP => {
                 members.remove("source");
                 refused(Fields::new("", members).finish(&["source"])).map(|()| Self::Sweep)
@@ -136,7 +148,7 @@ fn too_long(id: &str) -> Option<String> {
 }
 
 /// The error, where there are problems.
-fn refused(problems: Vec<String>) -> Result<(), EventError> {
+pub(super) fn refused(problems: Vec<String>) -> Result<(), EventError> {
     if problems.is_empty() { Ok(()) } else { Err(EventError::invalid(&problems.join("; "))) }
 }
 

@@ -290,7 +290,7 @@ pub fn execution_arn(run: &str) -> String {
 
 /// A request.
 pub fn request(id: &str) -> Context {
-    Context { request_id: id.into() }
+    Context { request_id: id.into(), ..Context::default() }
 }
 
 /// The event of a schedule at that hour.

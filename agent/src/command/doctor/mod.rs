@@ -1,16 +1,18 @@
 //! `doctor`: everything that jobs on this host need, each in one line, and what to do where something is wrong.
 //!
 //! It looks from where it is started: as the user and with the environment of whoever types it, which it says where
-//! that is not the agent's. It changes nothing. What can hang has a limit: it takes ten seconds at most, and besides what
+//! that is not the agent's. It changes nothing but for an empty log stream that it makes. What can hang has a limit: it takes ten seconds at most, and besides what
 //! reading the journal and some thousands of scripts takes.
 
 mod aws;
 mod clock;
 mod files;
 mod host;
+mod judge;
 mod scripts;
 mod services;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -123,6 +125,7 @@ fn examine(mut site: Site) -> Result<Vec<Check>, Failure> {
             tokio::join!(host::agent(&site), host::rsql(&site.config.path), aws::examine(&site));
         let (status, agent) = agent;
         let mut checks = vec![settings(&site, &identity)];
+        checks.extend(tables(&site.settings));
         checks.extend(service_environment(&site.config.data_dir));
         checks.extend(files::data_dir(&site.config.data_dir, site.config.min_free_bytes));
         checks.push(agent);
@@ -157,6 +160,31 @@ fn settings(site: &Site, identity: &Identity) -> Check {
             }
         }
     }
+}
+
+/// Whether the tables are those of one deployment: settings that name some and not others lead to two.
+fn tables(settings: &Settings) -> Option<Check> {
+    let tables = &settings.tables;
+    let names = [
+        ("config", &tables.config),
+        ("job_audit", &tables.job_audit),
+        ("workflow_audit", &tables.workflow_audit),
+        ("hosts", &tables.hosts),
+    ];
+    let prefix = |(key, name): &(&str, &String)| {
+        let suffix = format!("-{}", key.replace('_', "-"));
+        name.strip_suffix(&suffix).map(str::to_owned)
+    };
+    let prefixes: BTreeSet<String> = names.iter().filter_map(prefix).collect();
+    if prefixes.len() < 2 {
+        return None;
+    }
+    let listed: Vec<String> = names.iter().map(|(key, name)| format!("{key} = {name}")).collect();
+    Some(Check::warn(
+        "tables",
+        format!("are of different deployments: {}", listed.join(", ")),
+        "give all four of [tables] the same beginning, the Prefix of the stack that this host is of",
+    ))
 }
 
 /// Variables that the unit gives the agent and nobody else.
@@ -201,6 +229,23 @@ fn report(checks: &[Check]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_of_two_deployments_are_told() {
+        let settings = |text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("rsqlflow.toml"), text).unwrap();
+            Settings::load(None, dir.path(), []).unwrap()
+        };
+        assert_eq!(tables(&settings("")), None);
+        assert_eq!(tables(&settings("[tables]\njob_audit = \"ours\"\n")), None, "names of one's own");
+        let one = tables(&settings("[tables]\njob_audit = \"etl-job-audit\"\n")).unwrap();
+        assert_eq!(one.level, Level::Warn);
+        assert!(one.message.contains("job_audit = etl-job-audit, workflow_audit = rsqlflow-workflow-audit"));
+        let all = "[tables]\nconfig = \"etl-config\"\njob_audit = \"etl-job-audit\"\n\
+                   workflow_audit = \"etl-workflow-audit\"\nhosts = \"etl-hosts\"\n";
+        assert_eq!(tables(&settings(all)), None);
+    }
 
     #[test]
     fn the_report_is_for_reading() {

@@ -1,0 +1,102 @@
+//! Runs started and cancelled by the trigger function of an account, which is asked by its alias for people.
+//!
+//! The function does what this program does where it carries the runs itself: the same library, with permissions that
+//! operators need not have. Its errors have the kind and the words of the library's.
+
+use aws_sdk_lambda::primitives::Blob;
+use rsqlflow_config::run::generate_run_id;
+use rsqlflow_trigger::events::Operate;
+use rsqlflow_trigger::{Cancelled, StartRequest, Started};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::CliError;
+
+/// How a function failed.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/rust-handler.html#rust-error-handling>
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    #[serde(default)]
+    error_type: String,
+    #[serde(default)]
+    error_message: String,
+}
+
+/// Starts a run. Its id is made here: a call that is made again, because the answer was lost, is the same run.
+pub(super) async fn start(
+    lambda: &aws_sdk_lambda::Client,
+    arn: &str,
+    mut request: StartRequest,
+) -> Result<Started, CliError> {
+    if request.workflow_execution_id.is_none() && !request.workflow_id.is_empty() {
+        request.workflow_execution_id = Some(generate_run_id(&request.workflow_id));
+    }
+    let about = request.restart.as_ref().map(|restart| restart.of.clone());
+    let about = about.or_else(|| request.workflow_execution_id.clone());
+    ask(lambda, arn, &Operate::start(request), about).await
+}
+
+/// Cancels a run.
+pub(super) async fn cancel(
+    lambda: &aws_sdk_lambda::Client,
+    arn: &str,
+    run_id: &str,
+    by: &str,
+) -> Result<Cancelled, CliError> {
+    ask(lambda, arn, &Operate::cancel(run_id, by), Some(run_id.into())).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    lambda: &aws_sdk_lambda::Client,
+    arn: &str,
+    event: &Operate,
+    run: Option<String>,
+) -> Result<T, CliError> {
+    let event = serde_json::to_vec(event).map_err(std::io::Error::from)?;
+    let asked = lambda.invoke().function_name(arn).payload(Blob::new(event)).send().await;
+    let answer = asked.map_err(CliError::aws("calling the trigger function"))?;
+    let said = answer.payload().map(Blob::as_ref).unwrap_or_default();
+    if let Some(kind) = answer.function_error() {
+        let failure = serde_json::from_slice(said)
+            .unwrap_or_else(|_| Failure { error_type: String::new(), error_message: String::new() });
+        return Err(failed(failure, kind, run));
+    }
+    serde_json::from_slice(said).map_err(|error| CliError::Function {
+        code: String::new(),
+        message: format!("the trigger function's answer is not one of this version: {error}"),
+        run,
+    })
+}
+
+/// What it failed with: a refusal in its own words, or what became of it as Lambda says.
+fn failed(failure: Failure, kind: &str, run: Option<String>) -> CliError {
+    let Failure { error_type: code, error_message } = failure;
+    let message = match (code.starts_with("Rsql."), error_message.is_empty()) {
+        (true, false) => error_message,
+        (_, false) => format!("the trigger function failed: {error_message}"),
+        (_, true) => format!("the trigger function failed: {kind} {code}"),
+    };
+    CliError::Function { code, message, run }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn failures_of_the_function_are_told_as_those_of_this_program() {
+        let of = |code: &str, message: &str| {
+            let failure = Failure { error_type: code.into(), error_message: message.into() };
+            let error = failed(failure, "Unhandled", Some("night-1".into()));
+            (error.to_string(), error.exit(), error.next())
+        };
+        let (said, exit, next) = of("Rsql.RunEnded", "run `night-1` has already ended: failed");
+        assert_eq!(said, "run `night-1` has already ended: failed");
+        assert_eq!((exit, next.as_deref()), (Exit::Failed, Some("rsqlflow status night-1")));
+        let (said, exit, next) = of("Sandbox.Timedout", "Task timed out after 180.00 seconds");
+        assert_eq!(said, "the trigger function failed: Task timed out after 180.00 seconds");
+        assert!(exit == Exit::Failed && next.unwrap().contains("/aws/lambda/"));
+    }
+}

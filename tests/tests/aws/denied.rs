@@ -1,0 +1,87 @@
+//! A host whose role lacks something: `doctor` names the action, and where a run waits for it people see that.
+
+use rsqlflow_tests::peers::Kind;
+use rsqlflow_tests::proxy::denied::Denied;
+use rsqlflow_tests::site::Site;
+use rsqlflow_tests::wait_for;
+use rsqlflow_tests::world::World;
+use serde_json::{Value, json};
+
+/// The actions of the hosts' policy in the template.
+fn actions(world: &World<'_>) -> Vec<String> {
+    let template = world.rsqlflow(&["template", "--output", "json"]).expect(0).json();
+    let policy = &template["Resources"]["HostPolicy"]["Properties"]["PolicyDocument"]["Statement"];
+    let of = |statement: &Value| match &statement["Action"] {
+        Value::Array(actions) => actions.clone(),
+        action => vec![action.clone()],
+    };
+    let actions = policy.as_array().expect("statements").iter().flat_map(of);
+    actions.map(|action| action.as_str().expect("an action").to_owned()).collect()
+}
+
+/// What the doctor says of the services, as `level message`.
+fn doctor(world: &World<'_>) -> Vec<String> {
+    let report = world.daemon.ask(&["doctor", "--json"]).json();
+    let services = ["Step Functions", "DynamoDB", "CloudWatch Logs", "Secrets Manager"];
+    let checks = report["checks"].as_array().expect("checks").iter();
+    let told = checks.filter(|check| services.contains(&check["check"].as_str().unwrap_or_default()));
+    told.map(|check| {
+        format!(
+            "{} {}",
+            check["level"].as_str().unwrap_or_default(),
+            check["message"].as_str().unwrap_or_default()
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn the_doctor_finds_every_action_that_is_denied() {
+    let site = Site::new();
+    let world = World::start(&site, Kind::Embedded);
+    let well = doctor(&world);
+    assert!(well.len() == 4 && well.iter().all(|line| line.starts_with("ok ")), "{well:#?}");
+    for action in actions(&world) {
+        world.agent_calls.deny(Some(Denied::always(&action)));
+        let told = doctor(&world);
+        let wrong: Vec<&String> = told.iter().filter(|line| !line.starts_with("ok ")).collect();
+        // Jobs do well without it.
+        let level = if action == "logs:GetLogEvents" { "warn" } else { "fail" };
+        assert!(
+            wrong.len() == 1 && wrong[0].starts_with(&format!("{level} {action} is not permitted")),
+            "{action}: {told:#?}"
+        );
+    }
+    world.agent_calls.deny(None);
+}
+
+#[test]
+fn a_run_whose_host_may_not_report_says_so() {
+    let site = Site::new();
+    let world = World::start(&site, Kind::Embedded);
+    site.script("ok.sh", "#!/bin/sh\n");
+    world.put(&json!({"workflow_id": "w", "workflow_stages": [
+        {"execution_flag": "y", "execution_type": "sequential", "scripts": ["ok.sh"]}]}));
+    world.agent_calls.deny(Some(Denied::always("states:SendTaskSuccess")));
+    world.rsqlflow(&["run", "w", "--id", "w-1"]).expect(0);
+    let what = "states:SendTaskSuccess (AccessDeniedException)";
+    wait_for("the host to say that it cannot report", || {
+        let hosts = world.rsqlflow(&["hosts", "--json"]).expect(0).json();
+        hosts.as_array()?.iter().find(|host| host["cannot_report"] == what).map(drop)
+    });
+    let status = world.rsqlflow(&["status", "w-1"]).expect(0).stdout;
+    assert!(status.contains("cannot report since") && status.contains(what), "{status}");
+    let json = world.status("w-1");
+    assert_eq!(json["hosts_in_trouble"][0]["cannot_report"], what, "{json}");
+    let hosts = world.rsqlflow(&["hosts"]).expect(0).stdout;
+    assert!(hosts.contains("cannot report since") && hosts.contains("rsqlflow-agent doctor"), "{hosts}");
+
+    world.agent_calls.deny(None);
+    let ended = world.ended("w-1");
+    assert_eq!(ended["execution_status"], "completed", "{ended}");
+    assert_eq!(ended.get("hosts_in_trouble"), None);
+    wait_for("the host to be well", || {
+        let hosts = world.rsqlflow(&["hosts", "--json"]).expect(0).json();
+        hosts.as_array()?.iter().all(|host| host.get("cannot_report").is_none()).then_some(())
+    });
+}
