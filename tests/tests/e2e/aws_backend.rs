@@ -239,7 +239,7 @@ fn nothing_is_changed_with_the_keys_of_another_account_than_the_settings_mean() 
     ] {
         let told = operator.rsqlflow(command).expect(2).stderr;
         for text in [
-            "the settings are of account 111122223333, and keys of the environment is of account 000000000000",
+            "the settings are of account 111122223333, and the credentials (keys of the environment) of account 000000000000",
             "nothing was changed",
             "next: set profile in rsqlflow.toml",
         ] {
