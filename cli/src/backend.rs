@@ -216,6 +216,14 @@ impl Backend {
         Some(self.settings.operate_arn.as_str()).filter(|arn| !self.is_local() && !arn.is_empty())
     }
 
+    /// What Step Functions says of a run's execution, for those who cannot read its record; nothing where there is none.
+    ///
+    /// # Errors
+    /// Step Functions'.
+    pub(crate) async fn execution_status(&self, run_id: &str) -> Result<Option<String>, CliError> {
+        Ok(self.trigger().execution_status(run_id).await?)
+    }
+
     /// Ends what was opened for the command, with the scripts that run here. A process that ends without it loses
     /// nothing.
     pub(crate) async fn close(self) {

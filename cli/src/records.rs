@@ -3,6 +3,8 @@
 //! The workflow audit record lists the stages and their jobs before anything has started; job audit records appear
 //! as hosts accept jobs. [`Records::jobs`] puts the two together, so every job of the run has a state at any time.
 
+use std::cmp::Ordering;
+
 use rsqlflow_config::audit::{JobAudit, StageAudit, Status, WorkflowAudit};
 use rsqlflow_config::workflow::ExecutionType;
 use serde::Serialize;
@@ -107,41 +109,26 @@ impl Records {
         self.jobs.iter().find(|job| job.job_name == name)
     }
 
-    /// Whether the run cannot have come to its end without the turn of a job having come: it completed, names the job in
-    /// what went wrong, or came to a job behind it.
+    /// Whether the run cannot have come to its end without the turn of a job having come: it completed, or what is known
+    /// of it names the job or one behind it.
     fn turn_came(&self, stage: usize, name: &str) -> bool {
         let run = &self.run;
         if !run.execution_status.is_final() {
             return false;
         }
-        let in_words = |text: &String| {
-            let within = |c: char| c.is_alphanumeric() || "._-/".contains(c);
-            text.match_indices(name).any(|(at, _)| {
-                let before = text[..at].chars().next_back();
-                let mut after = text[at + name.len()..].chars();
-                let ends = match after.next() {
-                    // The end of a sentence.
-                    Some('.') => after.next().is_none_or(|c| !within(c)),
-                    next => next.is_none_or(|c| !within(c)),
-                };
-                ends && before.is_none_or(|c| !within(c))
-            })
+        let known = |job: &String| {
+            self.job(job).is_some() || run.error_message.as_ref().is_some_and(|error| names(error, job))
         };
-        let behind = |(at, other): (usize, &StageAudit)| {
-            let jobs = match at.cmp(&stage) {
-                std::cmp::Ordering::Less => return false,
-                std::cmp::Ordering::Greater => &other.jobs[..],
-                std::cmp::Ordering::Equal if other.execution_type == ExecutionType::Parallel => return false,
-                std::cmp::Ordering::Equal => {
-                    let own = other.jobs.iter().position(|job| job == name).unwrap_or(other.jobs.len());
-                    &other.jobs[own..]
-                }
-            };
-            jobs.iter().any(|job| self.job(job).is_some())
+        let come_to = |(at, other): (usize, &StageAudit)| {
+            let own = || other.jobs.iter().position(|job| job == name).unwrap_or_default();
+            match (at.cmp(&stage), other.execution_type) {
+                (Ordering::Less, _) => false,
+                (Ordering::Greater, _) => other.jobs.iter().any(known),
+                (Ordering::Equal, ExecutionType::Sequential) => other.jobs[own()..].iter().any(known),
+                (Ordering::Equal, ExecutionType::Parallel) => other.jobs[own()..].iter().take(1).any(known),
+            }
         };
-        run.execution_status == Status::Completed
-            || run.error_message.as_ref().is_some_and(in_words)
-            || run.stages.iter().enumerate().any(behind)
+        run.execution_status == Status::Completed || run.stages.iter().enumerate().any(come_to)
     }
 
     /// Whether nothing will change any more: the run is final and so is every job that was accepted. A run that
@@ -153,6 +140,21 @@ impl Records {
             && self.jobs.iter().all(|job| job.execution_status.is_final())
             && !(status == Status::Completed && missing())
     }
+}
+
+/// Whether a text has a job's name in it, as a word of its own.
+fn names(text: &str, job: &str) -> bool {
+    let within = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+    text.match_indices(job).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let mut after = text[at + job.len()..].chars();
+        let ends = match after.next() {
+            // The end of a sentence.
+            Some('.') => after.next().is_none_or(|c| !within(c)),
+            next => next.is_none_or(|c| !within(c)),
+        };
+        ends && before.is_none_or(|c| !within(c))
+    })
 }
 
 #[cfg(test)]
@@ -267,5 +269,25 @@ pub(crate) mod samples {
             ..job("dim/load_b.sh", Status::Failed, "03:00:02.400", Some("03:02:12.500"), Some(21))
         };
         records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_named_by_its_whole_name() {
+        for (text, is) in [
+            ("stage 1 failed: load.sh", true),
+            ("load.sh, other.sh failed", true),
+            ("it was load.sh.", true),
+            ("pre-load.sh failed", false),
+            ("load.sh.bak failed", false),
+            ("load.sh1", false),
+            ("a/load.sh", false),
+        ] {
+            assert_eq!(names(text, "load.sh"), is, "{text}");
+        }
     }
 }

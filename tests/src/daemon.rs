@@ -173,6 +173,7 @@ impl<'a> Daemon<'a> {
         }
         // Nothing of this machine's own AWS configuration.
         command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.envs(self.endpoint.environment());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command

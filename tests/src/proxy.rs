@@ -50,7 +50,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    denied: Option<Denied>,
+    denied: Vec<Denied>,
     /// Calls that were denied.
     denials: u64,
     faults: Faults,
@@ -92,7 +92,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: upstream.strip_prefix("http://").expect("an address").to_owned(),
             state: Mutex::new(State {
-                denied: None,
+                denied: Vec::new(),
                 denials: 0,
                 faults,
                 random: Random::new(seed),
@@ -126,9 +126,15 @@ impl Proxy {
         self.shared.state().faults = faults;
     }
 
-    /// From now on an action is denied, as by a policy; none where there is none. See [`Denied`].
-    pub fn deny(&self, denied: Option<Denied>) {
-        self.shared.state().denied = denied;
+    /// From now on these actions are denied, as by a policy, and no others: `states:StartExecution`, `dynamodb:PutItem` on
+    /// any table, or `dynamodb:PutItem rsqlflow-config` on one.
+    pub fn deny(&self, actions: &[&str]) {
+        self.shared.state().denied = actions.iter().map(|action| Denied::after(action, 0)).collect();
+    }
+
+    /// From now on an action is denied, once so many calls of it have been let through.
+    pub fn deny_after(&self, action: &str, calls: u64) {
+        self.shared.state().denied = vec![Denied::after(action, calls)];
     }
 
     /// Begins or ends an outage.
@@ -187,9 +193,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answered {
         state.tally.count(fate);
         state.book.asked(&action, &body);
         state.recorder.asked(&named);
-        if let Some(denied) = &mut state.denied
-            && denied.hits(&named)
-        {
+        if state.denied.iter_mut().any(|denied| denied.hits(&named)) {
             state.denials += 1;
             return Ok(denied::refusal(&named, &parts.headers));
         }

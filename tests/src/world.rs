@@ -144,6 +144,7 @@ impl<'a> World<'a> {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.site.command(arguments);
         command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.envs(self.endpoint.environment());
         command
     }

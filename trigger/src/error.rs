@@ -34,7 +34,7 @@ pub enum TriggerError {
     )]
     NoHost(String),
     /// The run id cannot be one.
-    #[error("`{id}` cannot be the id of a run: it {problem}")]
+    #[error("`{}` cannot be the id of a run: it {problem}", shown(id))]
     InvalidRunId {
         /// The id asked for.
         id: String,
@@ -42,7 +42,7 @@ pub enum TriggerError {
         problem: String,
     },
     /// A parameter's name cannot be one.
-    #[error("parameter `{name}` {problem}")]
+    #[error("parameter `{}` {problem}", shown(name))]
     InvalidParameter {
         /// Its name.
         name: String,
@@ -203,6 +203,15 @@ pub enum TriggerError {
         /// Why.
         message: String,
     },
+}
+
+/// A name that cannot be one may be of any length.
+fn shown(name: &str) -> String {
+    const MOST: usize = 80;
+    if name.chars().count() <= MOST {
+        return name.into();
+    }
+    name.chars().take(MOST).chain("...".chars()).collect()
 }
 
 fn not_started(run: &str, certain: bool) -> String {

@@ -12,6 +12,7 @@ mod document;
 mod ends;
 mod fake_aws;
 mod host;
+mod identity;
 mod operators;
 mod output;
 mod recovery;

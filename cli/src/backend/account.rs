@@ -107,7 +107,7 @@ pub(crate) async fn checked(config: &SdkConfig, settings: &Settings) -> Result<S
 fn wrong(meant: &str, found: &str, identity: &Identity) -> CliError {
     usage(
         format!(
-            "the settings are of account {meant}, and {identity} is of account {found}; nothing was changed"
+            "the settings are of account {meant}, and the credentials ({identity}) of account {found}; nothing was changed"
         ),
         format!(
             "set profile in rsqlflow.toml (or AWS_PROFILE) to one of account {meant}; or, if {found} is the one you \

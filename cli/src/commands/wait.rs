@@ -36,7 +36,7 @@ pub(crate) async fn records(backend: &Backend, run_id: &str) -> Result<Records, 
     match look(&audit, run_id).await {
         Ok(Some(records)) => Ok(records),
         Ok(None) => {
-            if let Ok(Some(status)) = backend.trigger().execution_status(run_id).await {
+            if let Ok(Some(status)) = backend.execution_status(run_id).await {
                 return Err(CliError::NoRecord { id: run_id.into(), status });
             }
             let runs = audit.runs(None, RUNS_TO_COMPARE).await?;
@@ -53,7 +53,7 @@ async fn unread(backend: &Backend, run_id: &str, error: CliError) -> CliError {
     if may_pass(&error) {
         return error;
     }
-    let stands = match backend.trigger().execution_status(run_id).await {
+    let stands = match backend.execution_status(run_id).await {
         Ok(Some(status)) => format!("Step Functions says that its execution is {status}"),
         Ok(None) => "Step Functions has no execution of it".into(),
         Err(_) => "how it stands is not known".into(),

@@ -12,32 +12,28 @@ use serde_json::json;
 pub const USER: &str = "arn:aws:sts::000000000000:assumed-role/operators/maria";
 
 /// An action that is denied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
-    /// As the recorder names it: `states:StartExecution`, `dynamodb:PutItem rsqlflow-config`; without the table it is
-    /// denied on every one.
-    pub action: String,
+#[derive(Debug)]
+pub(super) struct Denied {
+    /// As the recorder names it, or without its table.
+    action: String,
     /// So many calls of it are let through first.
-    pub after: u64,
+    left: u64,
 }
 
 impl Denied {
-    /// Every call of an action.
-    pub fn always(action: &str) -> Self {
-        Self { action: action.into(), after: 0 }
+    pub(super) fn after(action: &str, calls: u64) -> Self {
+        Self { action: action.into(), left: calls }
     }
 
     /// Whether a call is denied.
     pub(super) fn hits(&mut self, action: &str) -> bool {
-        let name = action.split(' ').next();
-        if self.action != action.trim_end() && Some(self.action.as_str()) != name {
+        let name = action.split(' ').next().unwrap_or_default();
+        if self.action != action.trim_end() && self.action != name {
             return false;
         }
-        if self.after > 0 {
-            self.after -= 1;
-            return false;
-        }
-        true
+        let hits = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        hits
     }
 }
 

@@ -1,7 +1,6 @@
 //! A host whose role lacks something: `doctor` names the action, and where a run waits for it people see that.
 
 use rsqlflow_tests::peers::Kind;
-use rsqlflow_tests::proxy::denied::Denied;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::wait_for;
 use rsqlflow_tests::world::World;
@@ -42,7 +41,7 @@ fn the_doctor_finds_every_action_that_is_denied() {
     let well = doctor(&world);
     assert!(well.len() == 4 && well.iter().all(|line| line.starts_with("ok ")), "{well:#?}");
     for action in actions(&world) {
-        world.agent_calls.deny(Some(Denied::always(&action)));
+        world.agent_calls.deny(&[&action]);
         let told = doctor(&world);
         let wrong: Vec<&String> = told.iter().filter(|line| !line.starts_with("ok ")).collect();
         // Jobs do well without it.
@@ -52,7 +51,7 @@ fn the_doctor_finds_every_action_that_is_denied() {
             "{action}: {told:#?}"
         );
     }
-    world.agent_calls.deny(None);
+    world.agent_calls.deny(&[]);
 }
 
 #[test]
@@ -62,7 +61,7 @@ fn a_run_whose_host_may_not_report_says_so() {
     site.script("ok.sh", "#!/bin/sh\n");
     world.put(&json!({"workflow_id": "w", "workflow_stages": [
         {"execution_flag": "y", "execution_type": "sequential", "scripts": ["ok.sh"]}]}));
-    world.agent_calls.deny(Some(Denied::always("states:SendTaskSuccess")));
+    world.agent_calls.deny(&["states:SendTaskSuccess"]);
     world.rsqlflow(&["run", "w", "--id", "w-1"]).expect(0);
     let what = "states:SendTaskSuccess (AccessDeniedException)";
     wait_for("the host to say that it cannot report", || {
@@ -76,7 +75,7 @@ fn a_run_whose_host_may_not_report_says_so() {
     let hosts = world.rsqlflow(&["hosts"]).expect(0).stdout;
     assert!(hosts.contains("cannot report since") && hosts.contains("rsqlflow-agent doctor"), "{hosts}");
 
-    world.agent_calls.deny(None);
+    world.agent_calls.deny(&[]);
     let ended = world.ended("w-1");
     assert_eq!(ended["execution_status"], "completed", "{ended}");
     assert_eq!(ended.get("hosts_in_trouble"), None);

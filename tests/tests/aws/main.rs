@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "test code")]
 
 mod conformance;
+mod denials;
 mod denied;
 mod deployment;
 mod ends;

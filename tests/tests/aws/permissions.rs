@@ -36,10 +36,10 @@ const NOT_SEEN: [(&str, &str, &str); 6] = [
 const NEEDS_NO_PERMISSION: &str = "sts:GetCallerIdentity";
 
 /// A statement: actions, and tables with indexes where they are DynamoDB's.
-struct Statement {
-    sid: String,
-    actions: BTreeSet<String>,
-    tables: BTreeSet<String>,
+pub(crate) struct Statement {
+    pub(crate) sid: String,
+    pub(crate) actions: BTreeSet<String>,
+    pub(crate) tables: BTreeSet<String>,
 }
 
 fn list(value: &Value) -> Vec<Value> {
@@ -57,7 +57,8 @@ fn tables(template: &Value) -> BTreeMap<String, String> {
     resources.iter().filter_map(|(id, resource)| Some((id.clone(), name(resource)?))).collect()
 }
 
-fn statements(template: &Value, policy: &str) -> Vec<Statement> {
+/// The statements of a policy of the template.
+pub(crate) fn statements(template: &Value, policy: &str) -> Vec<Statement> {
     let tables = tables(template);
     let table = |on: &Value| -> Option<String> {
         let attribute = on["Fn::GetAtt"][0].as_str().map(|id| (id, String::new()));

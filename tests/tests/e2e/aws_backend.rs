@@ -81,7 +81,10 @@ fn a_run_from_its_item_to_its_logs_and_one_that_is_cancelled() {
     };
     put("hello", json!(["hello.sh"]));
     let told = put("night", json!(["slow.sh", "wrong.sh"])).stderr;
-    assert!(told.contains("backend: aws (us-east-1, keys of the environment)"), "{told}");
+    assert!(
+        told.contains("backend: aws (account 000000000000, us-east-1, keys of the environment)"),
+        "{told}"
+    );
     let listed = operator.rsqlflow(&["config", "list"]).expect(0).stdout;
     assert!(listed.contains("hello") && listed.contains("night"), "{listed}");
 
@@ -216,6 +219,60 @@ fn refusals_name_the_profile_the_action_and_what_to_type() {
     assert!(told.contains("there are no AWS credentials"), "{told}");
 }
 
+#[test]
+fn nothing_is_changed_with_the_keys_of_another_account_than_the_settings_mean() {
+    let account = Site::new();
+    let up = Up::start(&account);
+    let operator = Operator::new(up.endpoint());
+    let right = std::fs::read_to_string(operator.site.path("rsqlflow.toml")).unwrap();
+    let item = operator.site.file(
+        "w.yaml",
+        "workflow_id: w\nhost: i-rsqlflow\nworkflow_stages:\n- {execution_type: parallel, scripts: [a.sh]}\n",
+    );
+    let item = item.to_str().unwrap();
+    operator.site.file("rsqlflow.toml", &right.replace("000000000000", "111122223333"));
+    for command in [
+        &["config", "put", item][..],
+        &["config", "delete", "w", "--yes"],
+        &["run", "w"],
+        &["cancel", "w-1", "--yes"],
+    ] {
+        let told = operator.rsqlflow(command).expect(2).stderr;
+        for text in [
+            "the settings are of account 111122223333, and the credentials (keys of the environment) of account 000000000000",
+            "nothing was changed",
+            "next: set profile in rsqlflow.toml",
+        ] {
+            assert!(told.contains(text), "{command:?}: `{text}` is not in\n{told}");
+        }
+    }
+    let listed = operator.rsqlflow(&["config", "list", "--json"]).expect(0).json();
+    assert_eq!(listed, json!([]));
+
+    operator.site.file("rsqlflow.toml", &right.replacen("000000000000", "111122223333", 1));
+    let told = operator.rsqlflow(&["config", "put", item]).expect(2).stderr;
+    assert!(
+        told.contains("the settings mix two accounts: state_machines.master is in 111122223333"),
+        "{told}"
+    );
+
+    // A network that has no way to STS, and the way out.
+    operator.site.file("rsqlflow.toml", &right);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let without_sts = |check: &str| {
+        let mut command = operator.command(&["config", "put", item]);
+        command.env("AWS_ENDPOINT_URL_STS", format!("http://127.0.0.1:{port}"));
+        run(command.env("RSQLFLOW_CHECK_ACCOUNT", check))
+    };
+    let told = without_sts("true").expect(3).stderr;
+    assert!(told.contains("asking STS for the account of these credentials: AWS was not reached"), "{told}");
+    assert!(told.contains("check_account = false"), "{told}");
+    let told = without_sts("false").expect(0);
+    assert!(told.stderr.contains("backend: aws (account 000000000000, not checked, us-east-1"), "{told:?}");
+    assert_eq!(told.stdout, "w: created\n");
+    up.stop();
+}
+
 /// What DescribeStacks answers for a stack with these outputs.
 fn stack(status: &str, outputs: &[(String, String)]) -> String {
     let members: String = outputs
@@ -280,6 +337,20 @@ fn the_settings_come_from_the_stack_and_never_go_over_a_file_unseen() {
     operator.rsqlflow(&[&init[..], &["--force"]].concat()).expect(0);
     let changed = std::fs::read_to_string(operator.site.path("rsqlflow.toml")).unwrap();
     assert_eq!(changed, own.replace("mine", "the-ConfigTable"));
+
+    // What host says may be which host this is; it is the owner's. Where it differs, that is told.
+    let host = "host = \"i-0123456789abcdef0\"\n";
+    assert!(changed.contains(host), "{changed}");
+    for (file, says) in [
+        (changed.replace(host, "host = \"i-0fedcba9876543210\"\n"), "says i-0fedcba9876543210"),
+        (changed.replace(host, ""), "has none"),
+    ] {
+        operator.site.file("rsqlflow.toml", &file);
+        let told = operator.rsqlflow(&[&init[..], &["--force"]].concat()).expect(0).stderr;
+        let differs = format!("rsqlflow.toml {says}, and the stack's DefaultHost is i-0123456789abcdef0");
+        assert!(told.contains(&differs), "{told}");
+        assert_eq!(std::fs::read_to_string(operator.site.path("rsqlflow.toml")).unwrap(), file);
+    }
 
     // A stack that is not ours, or not there yet.
     outputs.retain(|(name, _)| name != "MasterArn");

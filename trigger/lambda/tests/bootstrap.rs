@@ -6,6 +6,8 @@
 mod cloud;
 mod runtime_api;
 
+use std::io::Read;
+
 use rsqlflow_config::audit::Status;
 use rsqlflow_local::endpoint::Serving;
 use serde_json::json;
@@ -45,9 +47,20 @@ impl Function {
             .env("RSQLFLOW_STATE_MACHINES_MASTER", &settings.master_arn)
             .env("RSQLFLOW_STATE_MACHINES_SEQUENTIAL", &settings.sequential_arn)
             .env("RSQLFLOW_STATE_MACHINES_PARALLEL", &settings.parallel_arn)
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         Self { api, process, _serving: serving }
+    }
+}
+
+impl Function {
+    /// Ends it; every line that it has logged.
+    fn logged(mut self) -> Vec<String> {
+        self.process.kill().unwrap();
+        let mut text = String::new();
+        self.process.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        text.lines().map(str::to_string).collect()
     }
 }
 
@@ -94,6 +107,44 @@ async fn the_three_events_end_to_end() {
         panic!("no error")
     };
     assert_eq!(error["errorType"], "Rsql.InvalidEvent");
+
+    let lines = function.logged();
+    let failed = |kind: &str| lines.iter().filter(|line| line.contains(kind)).count();
+    // One line for each failure: the handler's own, and not the runtime's as well.
+    assert_eq!((failed("Rsql.UnknownWorkflow"), failed("Rsql.InvalidEvent")), (1, 1), "{lines:#?}");
+    assert!(lines.len() > 5, "{lines:#?}");
+    for line in &lines {
+        let Members(names) = serde_json::from_str(line).unwrap();
+        let mut once = names.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), names.len(), "a key twice: {line}");
+    }
+}
+
+/// The names of an object's members as they stand there: a map would keep one of each.
+struct Members(Vec<String>);
+
+impl<'de> serde::Deserialize<'de> for Members {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> serde::de::Visitor<'de> for Names {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, _)) = members.next_entry::<String, serde::de::IgnoredAny>()? {
+                    names.push(name);
+                }
+                Ok(Members(names))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub struct Ended {
     pub state_machine_arn: String,
     /// Its name: the run.
     pub name: String,
-    /// One of [`STATUSES`].
+    /// `RUNNING`, `SUCCEEDED`, `FAILED`, `TIMED_OUT`, `ABORTED` or `PENDING_REDRIVE`.
     pub status: String,
     /// Its input, unless that is too long for an event.
     pub input: Option<String>,

@@ -140,7 +140,8 @@ impl Cloud {
         self.trigger_with(SharedHttpClient::new(self.local.connector()), settings)
     }
 
-    fn trigger_with(&self, http: SharedHttpClient, settings: TriggerSettings) -> Trigger {
+    /// A trigger with other settings.
+    pub fn trigger_with(&self, http: SharedHttpClient, settings: TriggerSettings) -> Trigger {
         let sdk = self.sdk(http);
         Trigger::new(aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sfn::Client::new(&sdk), settings)
             .notifying(aws_sdk_sns::Client::new(&sdk))
