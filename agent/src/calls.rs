@@ -9,6 +9,7 @@ use std::sync::Arc;
 use aws_sdk_sfn::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_sfn::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sfn::error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_types::error::ErrorMetadata;
 
 use crate::classify::{Answer, classify};
@@ -38,10 +39,10 @@ impl Intercept for CountFailures {
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        known: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let target = context.request().and_then(|request| request.headers().get("x-amz-target"));
-        let action = action(self.service, target.unwrap_or_default());
+        let operation = known.load::<Metadata>().map(Metadata::name);
+        let action = action(self.service, operation.unwrap_or_default());
         if context.output_or_error().is_some_and(|result| result.is_err()) {
             let body = context.response().and_then(|response| response.body().bytes());
             let code = code(body.unwrap_or_default());
@@ -57,14 +58,13 @@ impl Intercept for CountFailures {
     }
 }
 
-/// The name that policies have for an action, from the header that names it: `states:SendTaskSuccess`.
-/// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#protocol-behaviors>
-fn action(service: Service, target: &str) -> String {
+/// The name that policies have for an operation: `states:SendTaskSuccess`.
+fn action(service: Service, operation: &str) -> String {
     let prefix = match service {
         Service::StepFunctions => "states",
         Service::DynamoDb | Service::Logs | Service::SecretsManager => service.as_str(),
     };
-    format!("{prefix}:{}", target.rsplit('.').next().unwrap_or_default())
+    format!("{prefix}:{operation}")
 }
 
 /// The code of an error of the JSON protocols, without its namespace; empty where there is none.
@@ -81,13 +81,9 @@ mod tests {
 
     #[test]
     fn actions_are_named_as_in_policies() {
-        let named = |service, target| action(service, target);
-        assert_eq!(
-            named(Service::StepFunctions, "AWSStepFunctions.SendTaskSuccess"),
-            "states:SendTaskSuccess"
-        );
-        assert_eq!(named(Service::DynamoDb, "DynamoDB_20120810.UpdateItem"), "dynamodb:UpdateItem");
-        assert_eq!(named(Service::Logs, "Logs_20140328.PutLogEvents"), "logs:PutLogEvents");
+        assert_eq!(action(Service::StepFunctions, "SendTaskSuccess"), "states:SendTaskSuccess");
+        assert_eq!(action(Service::DynamoDb, "UpdateItem"), "dynamodb:UpdateItem");
+        assert_eq!(action(Service::Logs, "PutLogEvents"), "logs:PutLogEvents");
     }
 
     #[test]

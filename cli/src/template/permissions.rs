@@ -153,7 +153,7 @@ fn only_the_trigger_starts_runs_and_people_write_no_record() {
     // By the function's own name schedules and EventBridge speak to it.
     let asked: Vec<_> =
         allowed("OperatorPolicy").into_iter().filter(|(action, _)| action.starts_with("lambda:")).collect();
-    assert_eq!(asked, [("lambda:InvokeFunction".to_string(), vec!["OperateAlias".to_string()])]);
+    assert_eq!(asked, [("lambda:InvokeFunction".to_string(), vec!["${Trigger.Arn}:operate".to_string()])]);
 }
 
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html> is authorised on the name.
