@@ -123,7 +123,7 @@ impl Agent {
         let socket_file = socket::identity(&socket);
         let metrics = Arc::new(Metrics::default());
         let clients = clients.single_attempts(&metrics);
-        let (handle, mailbox) = dispatcher::channel(journal.clone());
+        let (handle, mailbox) = dispatcher::channel(journal.clone(), config.parameter_names.clone());
         let (stop, stop_seen) = watch::channel(None);
         let context = Arc::new(Context {
             run_id: format!("{}/{}", rsqlflow_config::time::now(), std::process::id()),

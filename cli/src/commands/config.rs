@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{TimeDelta, Utc};
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::{settings, validate, workflow};
 use rsqlflow_trigger::{Drift, Items, KeptSchedule, Put, Reconciled, Schedules, TriggerError};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
-use crate::screen::{Tone, print, tell};
+use crate::screen::{Tone, print, print_as_is, tell};
 use crate::view::{self, Difference};
 
 pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<Exit, CliError> {
@@ -26,7 +27,7 @@ pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<
         ConfigCommand::Delete { id, yes } => delete(context, &id, yes).await,
         ConfigCommand::Diff { file } => diff(context, &file).await,
         ConfigCommand::Defaults => {
-            print(settings::DEFAULTS)?;
+            print_as_is(settings::DEFAULTS)?;
             Ok(Exit::Ok)
         }
         ConfigCommand::Schema => {
@@ -37,7 +38,7 @@ pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<
 }
 
 fn validate(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
-    let checked = files::check(paths);
+    let checked = files::check(paths, &context.settings.parameter_names());
     let wrong = checked.iter().filter(|one| !one.problems.is_empty()).count();
     if context.json {
         context.print_json(&checked)?;
@@ -91,6 +92,7 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
     {
         return Err(CliError::NoTrigger { id: workflow.workflow_id.clone() });
     }
+    let names = context.settings.parameter_names();
     let mut told = Vec::new();
     for (file, workflow) in &workflows {
         let action = match items.put(workflow).await? {
@@ -101,7 +103,7 @@ async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
         let id = &workflow.workflow_id;
         // After the item: what is left if this fails is an item without its schedule, which the same again mends.
         let scheduled = match &schedules {
-            Some(schedules) => reconcile(&items, schedules, workflow).await?,
+            Some(schedules) => reconcile(&items, schedules, workflow, &names).await?,
             None => Reconciled::None,
         };
         let schedule = reconciled(scheduled);
@@ -129,12 +131,13 @@ async fn reconcile(
     items: &Items,
     schedules: &Schedules,
     put: &workflow::Workflow,
+    names: &ParameterNames,
 ) -> Result<Reconciled, CliError> {
     let id = &put.workflow_id;
     let mut done = Reconciled::Unchanged;
     let mut stored = items.get(id).await?;
     loop {
-        let now = match stored.clone().map(validate::workflow) {
+        let now = match stored.clone().map(|item| validate::workflow(item, names)) {
             Some(Ok(workflow)) => schedules.reconcile(&workflow, Utc::now()).await?,
             // Stored past our checks: what it wants is not known.
             Some(Err(_)) => schedules.reconcile(put, Utc::now()).await?,
@@ -183,7 +186,7 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
         Some(item) => item,
         None => return Err(unknown(&items, id).await?),
     };
-    context.print_json(&view::in_order(&item))?;
+    context.print_json(&view::in_order(&item, &context.settings.parameter_names()))?;
     backend.close().await;
     Ok(Exit::Ok)
 }
@@ -191,12 +194,13 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
 async fn list(context: &Context) -> Result<Exit, CliError> {
     let backend = context.backend(Need::Records).await?;
     let items = backend.items().list().await?;
+    let names = context.settings.parameter_names();
     if context.json {
-        context.print_json(&items.iter().map(view::in_order).collect::<Vec<_>>())?;
+        context.print_json(&items.iter().map(|item| view::in_order(item, &names)).collect::<Vec<_>>())?;
     } else if items.is_empty() {
         context.note("no workflows yet; store one with: rsqlflow config put FILE");
     } else {
-        print(&view::items(&items, context.out))?;
+        print(&view::items(&items, &names, context.out))?;
     }
     backend.close().await;
     Ok(Exit::Ok)
@@ -241,7 +245,8 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
     let backend = context.backend(Need::Records).await?;
     let id = &workflow.workflow_id;
     let stored = backend.items().get(id).await?;
-    let difference = view::difference(stored.as_ref(), &workflow, context.out);
+    let names = context.settings.parameter_names();
+    let difference = view::difference(stored.as_ref(), &workflow, &names, context.out);
     let drift = match backend.schedules() {
         Some(schedules) => {
             let kept = schedules.get(id).await?;
@@ -255,7 +260,7 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
         context.print_json(&json!({
             "workflow_id": id,
             "differs": differs,
-            "stored": stored.as_ref().map(view::in_order),
+            "stored": stored.as_ref().map(|item| view::in_order(item, &names)),
             "file": item,
             "schedule": view::drift_json(&drift),
         }))?;
