@@ -24,7 +24,7 @@ case $- in
     *) _rsqlflow_trace= ;;
 esac
 
-if _rsqlflow_answer=$(rsqlflow-agent credentials "$_rsqlflow_secret"); then
+if _rsqlflow_answer=$(rsqlflow-agent credentials -- "$_rsqlflow_secret"); then
     eval "$_rsqlflow_answer"
     unset _rsqlflow_answer _rsqlflow_secret
     if [ -n "$_rsqlflow_trace" ]; then unset _rsqlflow_trace; set -x; else unset _rsqlflow_trace; fi

@@ -125,7 +125,7 @@ impl Agent {
         let metrics = Arc::new(Metrics::default());
         let undelivered = Arc::new(Undelivered::default());
         let clients = clients.single_attempts(&metrics, &undelivered);
-        let (handle, mailbox) = dispatcher::channel(journal.clone());
+        let (handle, mailbox) = dispatcher::channel(journal.clone(), config.parameter_names.clone());
         let (stop, stop_seen) = watch::channel(None);
         let context = Arc::new(Context {
             run_id: format!("{}/{}", rsqlflow_config::time::now(), std::process::id()),

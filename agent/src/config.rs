@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_sfn::config::retry::RetryConfig;
 use aws_sdk_sfn::config::timeout::TimeoutConfig;
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::settings::Settings;
 
 use crate::calls::CountFailures;
@@ -61,6 +62,8 @@ pub struct AgentConfig {
     pub path: String,
     /// More environment variables for every script.
     pub environment: BTreeMap<String, String>,
+    /// What parameters may be called.
+    pub parameter_names: ParameterNames,
     /// Loopback address of the metrics and health pages; none without one.
     pub listen: Option<SocketAddr>,
 }
@@ -99,6 +102,7 @@ impl AgentConfig {
             strict_modes: settings.agent.strict_modes,
             path,
             environment: settings.agent.environment.clone(),
+            parameter_names: settings.parameter_names(),
             listen: settings.agent.listen_address(),
         }
     }

@@ -4,7 +4,6 @@
 
 mod command;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,7 +32,6 @@ fn main() -> ExitCode {
         Err(Failure::Usage(error)) => (2, format!("{error:#}")),
         Err(Failure::Unreached(error)) => (3, format!("{error:#}")),
     };
-    // Without standard error there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "rsqlflow-agent: {message}"));
+    command::tell(&format!("rsqlflow-agent: {message}"));
     ExitCode::from(code)
 }

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rsqlflow_config::visible;
+
 use crate::redact::Redactor;
 
 /// So much of a log's end is looked at.
@@ -55,7 +57,8 @@ fn plain(line: &str) -> String {
     plain.push_str(rest);
     plain.retain(|c| !c.is_control() || c == '\t');
     plain.truncate(plain.trim_end().len());
-    plain
+    // Mail and consoles of others show the message as well, and would turn words round.
+    visible::shown(&plain).into_owned()
 }
 
 fn read_tail(log: &Path) -> std::io::Result<Vec<u8>> {
@@ -133,6 +136,7 @@ mod tests {
         assert_eq!(message(b"rsql: ERROR:  boom secret99\n"), "boom ******** (exit code 21)");
         assert_eq!(message(b"psql:f:1: ERROR:  boom"), "boom (exit code 21)");
         assert_eq!(message(b"ERROR:  boom\r\n"), "boom (exit code 21)");
+        assert_eq!(message("ERROR:  a\u{202e}b\u{1b}]0;x\u{7}".as_bytes()), "a\\u{202e}b]0;x (exit code 21)");
         assert_eq!(message(b"load 50%\rrsql: \x1b[1;31mERROR:  boom\x1b[0m\0\n"), "boom (exit code 21)");
     }
 

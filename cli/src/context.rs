@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use rsqlflow_config::settings::Settings;
+use rsqlflow_config::visible;
 use serde::Serialize;
 
 use crate::args::Global;
 use crate::backend::{Backend, Need};
 use crate::error::CliError;
-use crate::screen::{Screen, Tone, print, tell};
+use crate::screen::{Screen, Tone, for_people, print_as_is, tell};
 
 /// What every command gets.
 pub(crate) struct Context {
@@ -105,7 +106,7 @@ impl Context {
     /// Standard output's.
     pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
-        Ok(print(&(text + "\n"))?)
+        Ok(print_as_is(&(visible::json(&text).into_owned() + "\n"))?)
     }
 
     /// The person for the audit trail, for instance `cli:maria`. LOGNAME first: `eval "$(rsqlflow env)"` sets USER to
@@ -129,7 +130,7 @@ impl Context {
             return Ok(true);
         }
         let mut err = std::io::stderr().lock();
-        write!(err, "{question} [y/N] ")?;
+        write!(err, "{} [y/N] ", for_people(question))?;
         err.flush()?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;

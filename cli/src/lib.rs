@@ -20,6 +20,7 @@ mod logs;
 mod progress;
 mod records;
 mod screen;
+mod script_line;
 mod settings_file;
 mod shell;
 mod stack;

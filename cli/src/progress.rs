@@ -10,6 +10,7 @@ mod live;
 pub(crate) use changes::{Change, Changes};
 
 use rsqlflow_config::audit::Status;
+use rsqlflow_config::visible::shown_on_a_line;
 
 use crate::records::Records;
 use crate::screen::{Screen, Tone, tell};
@@ -68,12 +69,12 @@ fn line(change: &Change, screen: Screen) -> String {
         line.push_str(&format!(" stage {stage}/{of}"));
     }
     line.push(' ');
-    line.push_str(&change.subject);
+    line.push_str(&shown_on_a_line(&change.subject));
     line.push(' ');
     line.push_str(&screen.paint(change.tone, change.word));
     if !change.detail.is_empty() {
         line.push(' ');
-        line.push_str(&change.detail);
+        line.push_str(&shown_on_a_line(&change.detail));
     }
     line
 }

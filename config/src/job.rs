@@ -12,6 +12,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::names::{self, ParameterNames};
 use crate::workflow::Retry;
 
 /// Version of the request this build writes and reads.
@@ -119,6 +120,14 @@ pub enum RequestError {
     /// From a newer state machine.
     #[error("the job request has version {0}, this agent reads version {VERSION}: upgrade the agent")]
     Version(u64),
+    /// A parameter of a name that none may have.
+    #[error("the job request's parameter `{name}` {problem}")]
+    Parameter {
+        /// Its name, `?` where that is no word.
+        name: String,
+        /// Why not, as the check of an item says it.
+        problem: String,
+    },
     /// A value that breaks the rules of config items.
     #[error("the job request's {field} {problem}")]
     Value {
@@ -143,11 +152,11 @@ impl JobRequest {
     }
 
     /// Reads what [`JobRequest::encode`] or the state machine wrote, and checks every value again: whoever may send
-    /// commands to the host is not thereby trusted.
+    /// commands to the host is not thereby trusted. `names` says what parameters may be called on this host.
     ///
     /// # Errors
-    /// A [`RequestError`]; none shows any part of the request's values.
-    pub fn decode(word: &str) -> Result<Self, RequestError> {
+    /// A [`RequestError`]; none shows any part of the request's values, only the name of a parameter.
+    pub fn decode(word: &str, names: &ParameterNames) -> Result<Self, RequestError> {
         let value = open(word)?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => {}
@@ -166,12 +175,11 @@ impl JobRequest {
             };
             RequestError::NotARequest(kind.into())
         })?;
-        request.check()?;
+        request.check(names)?;
         Ok(request)
     }
 
-    fn check(&self) -> Result<(), RequestError> {
-        use crate::names;
+    fn check(&self, parameter_names: &ParameterNames) -> Result<(), RequestError> {
         let value = |field, problem: Option<String>| match problem {
             Some(problem) => Err(RequestError::Value { field, problem }),
             None => Ok(()),
@@ -187,7 +195,11 @@ impl JobRequest {
         value("job_name", names::job_name_problem(&self.job_name))?;
         value("script", names::script_path_problem(&self.script))?;
         for name in self.parameters.keys() {
-            value("parameters", names::parameter_name_problem(name))?;
+            if let Some(problem) = parameter_names.problem(name) {
+                // Names come from anyone: what is no word is not repeated.
+                let name = Some(name.clone()).filter(|name| names::is_word(name));
+                return Err(RequestError::Parameter { name: name.unwrap_or_else(|| "?".into()), problem });
+            }
         }
         let nul = |text: &String| text.contains('\0');
         let texts = self.arguments.iter().chain(self.parameters.values());
@@ -197,6 +209,7 @@ impl JobRequest {
         )?;
         value("first_attempt", (self.first_attempt == 0).then(|| "must be above 0".into()))?;
         value("heartbeat_seconds", (self.heartbeat_seconds == 0).then(|| "must be above 0".into()))?;
+        value("secret_id", names::secret_id_problem(&self.secret_id))?;
         value("retry", self.retry.as_ref().and_then(Retry::problem).map(Into::into))?;
         value("pool", self.pool.as_deref().and_then(names::pool_name_problem))?;
         let (lowest, highest) = (names::PRIORITIES.start(), names::PRIORITIES.end());
@@ -396,23 +409,27 @@ mod tests {
         }
     }
 
+    fn names() -> ParameterNames {
+        ParameterNames::default()
+    }
+
     proptest! {
         #[test]
         fn any_value_arrives_unchanged(arguments: Vec<String>, value: String) {
             prop_assume!(!value.contains('\0') && !arguments.iter().any(|a| a.contains('\0')));
             let mut sent = request();
             sent.arguments = arguments;
-            sent.parameters.insert("P".into(), value);
+            sent.parameters.insert("p".into(), value);
             let word = sent.encode();
             prop_assert!(word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=".contains(c)));
             if word.len() <= REQUEST_MAX {
-                prop_assert_eq!(JobRequest::decode(&word).unwrap(), sent);
+                prop_assert_eq!(JobRequest::decode(&word, &names()).unwrap(), sent);
             }
         }
 
         #[test]
         fn no_input_panics(word: String) {
-            let _ = JobRequest::decode(&word);
+            let _ = JobRequest::decode(&word, &names());
         }
     }
 
@@ -447,7 +464,7 @@ mod tests {
             "A".repeat(REQUEST_MAX + 1),
         ]
         .iter()
-        .map(|word| JobRequest::decode(word).unwrap_err().to_string())
+        .map(|word| JobRequest::decode(word, &names()).unwrap_err().to_string())
         .collect();
         insta::assert_snapshot!(messages.join("\n"), @r"
         the job request is not base64url
@@ -455,7 +472,7 @@ mod tests {
         the job request is not valid: it has no version
         the job request has version 2, this agent reads version 1: upgrade the agent
         the job request's script leaves the scripts directory with `..`
-        the job request's parameters is reserved; choose another name
+        the job request's parameter `LD_PRELOAD` is not in lower case, and could mean something to a program; rename it to `ld_preload`, or list it in parameter_names of rsqlflow.toml, on the host as well
         the job request's pool contains ' '; use letters, digits, - _ .
         the job request's priority must be -100 to 100
         the job request's sent_at is not an RFC 3339 time
@@ -474,7 +491,7 @@ mod tests {
         for member in ["pool", "priority", "sent_at", "retry"] {
             assert!(!json.contains(member), "{json}");
         }
-        assert_eq!(JobRequest::decode(&plain.encode()).unwrap(), plain);
+        assert_eq!(JobRequest::decode(&plain.encode(), &names()).unwrap(), plain);
     }
 
     #[test]

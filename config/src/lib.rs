@@ -6,6 +6,7 @@
 //! * [`job`]: the request that travels to the host, and the outcome that travels back.
 //! * [`audit`]: the records of runs and jobs, their statuses and times.
 //! * [`settings`]: `rsqlflow.toml` and the environment.
+//! * [`visible`]: what is shown of texts that others wrote, and what names must not have.
 //!
 //! Nothing here speaks to AWS or touches a process: it is data and the rules data must keep.
 
@@ -19,4 +20,5 @@ pub mod schedule;
 pub mod settings;
 pub mod time;
 pub mod validate;
+pub mod visible;
 pub mod workflow;

@@ -1,5 +1,12 @@
 //! What may be called what, and the limits of the services that carry the names.
 
+mod parameters;
+
+pub use parameters::ParameterNames;
+pub(crate) use parameters::is_word;
+
+use crate::visible;
+
 /// Longest Step Functions execution name.
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>
 pub const EXECUTION_NAME_MAX: usize = 80;
@@ -57,7 +64,10 @@ pub fn execution_name_problem(name: &str, max: usize) -> Option<String> {
     if length > max {
         return Some(format!("has {length} characters, at most {max} are allowed"));
     }
-    name.chars().find(|c| c.is_whitespace() || c.is_control() || FORBIDDEN.contains(*c)).map(|c| {
+    if let Some(problem) = visible::name_problem(name) {
+        return Some(problem);
+    }
+    name.chars().find(|c| c.is_whitespace() || FORBIDDEN.contains(*c)).map(|c| {
         format!("contains {c:?}, which Step Functions does not allow in names; use letters, digits, - _ .")
     })
 }
@@ -80,8 +90,11 @@ pub fn job_name_problem(name: &str) -> Option<String> {
     if name.len() > JOB_NAME_MAX {
         return Some(format!("has {} bytes, at most {JOB_NAME_MAX} are allowed", name.len()));
     }
+    if let Some(problem) = visible::name_problem(name) {
+        return Some(problem);
+    }
     name.chars()
-        .find(|c| c.is_control() || *c == ':' || *c == '*')
+        .find(|c| *c == ':' || *c == '*')
         .map(|c| format!("contains {c:?}, which CloudWatch Logs does not allow in stream names"))
 }
 
@@ -134,6 +147,22 @@ pub fn instance_id_problem(id: &str) -> Option<String> {
     })
 }
 
+/// Why `id` cannot be the id of a secret, if it cannot: a name or an ARN. Scripts get it as an argument, which must not
+/// look like an option.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>
+pub fn secret_id_problem(id: &str) -> Option<String> {
+    const MAX: usize = 2_048;
+    if id.is_empty() || id.len() > MAX {
+        return Some(format!("has {} bytes, 1 to {MAX} are allowed", id.len()));
+    }
+    if id.starts_with('-') {
+        return Some("begins with -, which programs take for an option".into());
+    }
+    id.chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "/_+=.@-:".contains(*c)))
+        .map(|c| format!("contains {c:?}; use letters, digits and / _ + = . @ - (and : in an ARN)"))
+}
+
 /// Why `path` cannot be a script, if it cannot.
 ///
 /// Only what can be seen without the host: the agent checks the file itself, symlinks included, before it runs it.
@@ -150,66 +179,11 @@ pub fn script_path_problem(path: &str) -> Option<String> {
     if path.split('/').any(|part| part.is_empty() || part == ".") {
         return Some("has an empty or `.` component; write the plain path".into());
     }
-    if path.chars().any(char::is_control) {
-        return Some("contains a control character".into());
+    if let Some(problem) = visible::name_problem(path) {
+        return Some(problem);
     }
     if path.len() > 1024 {
         return Some(format!("has {} bytes, at most 1024 are allowed", path.len()));
-    }
-    None
-}
-
-/// Variables that the script convention, a shell or an interpreter gives a meaning, so parameters may not set them: bash
-/// runs what `PS4` substitutes when `SHELLOPTS` asks for tracing, interpreters load what their variables name.
-pub const RESERVED_PARAMETERS: [&str; 31] = [
-    "ATTEMPT",
-    "BASHOPTS",
-    "BASH_ENV",
-    "DB",
-    "ENV",
-    "HOME",
-    "HOST",
-    "IFS",
-    "JAVA_TOOL_OPTIONS",
-    "JOB_NAME",
-    "NODE_OPTIONS",
-    "PASSWORD",
-    "PATH",
-    "PERL5DB",
-    "PERL5LIB",
-    "PERL5OPT",
-    "PORT",
-    "PROMPT_COMMAND",
-    "PS4",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "RSPASSWORD",
-    "RSPORT",
-    "RUBYLIB",
-    "RUBYOPT",
-    "SHELLOPTS",
-    "USER",
-    "WORKFLOW_EXECUTION_ID",
-    "WORKFLOW_ID",
-    "ZDOTDIR",
-];
-
-/// Families of such variables.
-const RESERVED_PREFIXES: [&str; 5] = ["BASH_FUNC_", "GIT_", "LD_", "RSQLFLOW_", "RSQL_"];
-
-/// Why `name` cannot be a parameter, if it cannot: parameters become environment variables.
-pub fn parameter_name_problem(name: &str) -> Option<String> {
-    let mut chars = name.chars();
-    let starts_well = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    if !starts_well || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Some(
-            "is not a name for an environment variable; use letters, digits and _, no digit first".into(),
-        );
-    }
-    if RESERVED_PARAMETERS.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    {
-        return Some("is reserved; choose another name".into());
     }
     None
 }
@@ -231,6 +205,15 @@ mod tests {
         assert_eq!(job_name_problem("dim/größe laden.sh"), None);
         assert!(job_name_problem("a:b").is_some());
         assert!(workflow_id_problem("größe").is_some());
+        assert!(execution_name_problem("a\u{202e}b", 80).unwrap().contains("U+202E"));
+        assert!(job_name_problem("load\u{200b}.sh").unwrap().contains("U+200B"));
+        assert_eq!(
+            secret_id_problem("arn:aws:secretsmanager:us-east-1:000000000000:secret:a/b+c=d.e@f-1"),
+            None
+        );
+        for bad in ["", "--help", "a b", "a;b", "a\nb", "größe"] {
+            assert!(secret_id_problem(bad).is_some(), "{bad:?}");
+        }
         assert_eq!(pool_name_problem("wlm_etl-2.large"), None);
         for bad in ["", "a b", "größe", &"x".repeat(65)] {
             assert!(pool_name_problem(bad).is_some(), "{bad:?}");
@@ -242,16 +225,6 @@ mod tests {
         assert_eq!(script_path_problem("dim/load it.sh"), None);
         for bad in ["", "/etc/passwd", "../x.sh", "a/../../x", "a//b", "./a", "a\nb"] {
             assert!(script_path_problem(bad).is_some(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn parameters_cannot_bend_the_environment() {
-        assert_eq!(parameter_name_problem("run_date"), None);
-        for bad in
-            ["", "1a", "a-b", "PATH", "LD_PRELOAD", "LD_AUDIT", "RSQLFLOW_X", "HOST", "PS4", "SHELLOPTS"]
-        {
-            assert!(parameter_name_problem(bad).is_some(), "{bad:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::names::ParameterNames;
 use crate::validate::unknown_key;
 
 /// The commented settings file with every default.
@@ -57,6 +58,8 @@ pub struct Settings {
     pub heartbeat_seconds: u32,
     /// Days after which audit records may be removed; 0 for never.
     pub audit_days: u32,
+    /// Names that parameters may have besides the rule's own.
+    pub parameter_names: Vec<String>,
     /// EventBridge Scheduler's group of the workflows' schedules.
     pub schedule_group: String,
     /// ARN of the function that schedules start.
@@ -272,6 +275,11 @@ impl Settings {
         }
         unknown_secret_keys(&table, &mut problems);
         wrong_counts(&table, &mut problems);
+        for name in table.get("parameter_names").and_then(Value::as_array).into_iter().flatten() {
+            if !name.is_str() {
+                problems.push(format!("parameter_names: must be a list of texts, has {name}"));
+            }
+        }
         if let Some(word) =
             table.get("backend").and_then(Value::as_str).filter(|word| !BACKENDS.contains(word))
         {
@@ -299,6 +307,9 @@ impl Settings {
         }
         if let Some(problem) = crate::names::log_group_problem(&self.log_group) {
             problems.push(format!("log_group: `{}` {problem}", self.log_group));
+        }
+        for problem in self.parameter_names().problems() {
+            problems.push(format!("parameter_names: {problem}"));
         }
         for name in self.agent.environment.keys() {
             if name.is_empty() || name.contains(['=', '\0']) {
@@ -364,6 +375,12 @@ impl Settings {
             ));
         }
         if problems.is_empty() { Ok(()) } else { Err(SettingsError::Problems(problems)) }
+    }
+
+    /// What parameters may be called.
+    pub fn parameter_names(&self) -> ParameterNames {
+        ParameterNames::listing(self.parameter_names.iter().cloned())
+            .but_not(self.agent.environment.keys().cloned())
     }
 
     /// Whether the deployed state machines are named. For those who start or stop runs: an agent needs none, and has no
@@ -500,6 +517,12 @@ fn set_from_environment(
                 Ok(flag) => *setting = flag,
                 Err(_) => problems.push(format!("{variable}: must be true or false")),
             },
+            // Words, with blanks or commas between.
+            Value::Array(setting) => {
+                let words =
+                    text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
+                *setting = words.map(|word| Value::String(word.into())).collect();
+            }
             _ => problems.push(format!("{variable}: cannot be set from the environment")),
         }
     }

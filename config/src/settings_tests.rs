@@ -30,6 +30,26 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn names_of_parameters_are_listed_in_the_file_or_the_environment() {
+    let settings = load("parameter_names = ['RUN_DATE']\n[agent.environment]\nregion = 'eu'", &[]).unwrap();
+    assert_eq!(settings.parameter_names().problem("RUN_DATE"), None);
+    assert!(settings.parameter_names().problem("region").is_some());
+    let listed =
+        load("parameter_names = ['RUN_DATE']", &[("RSQLFLOW_PARAMETER_NAMES", "A_B, C_D  E")]).unwrap();
+    assert_eq!(listed.parameter_names, ["A_B", "C_D", "E"]);
+    assert!(load("", &[("RSQLFLOW_PARAMETER_NAMES", "")]).unwrap().parameter_names.is_empty());
+    let told = load("parameter_names = ['PATH', 'a-b']", &[]).unwrap_err();
+    insta::assert_snapshot!(told, @"
+    parameter_names: `PATH` is a variable that every script relies on; choose another name
+    parameter_names: `a-b` is not a name for an environment variable; use letters, digits and _, no digit first
+    ");
+    let told = load("parameter_names = 'RUN_DATE'", &[]).unwrap_err();
+    assert_eq!(told, "DIR/rsqlflow.toml: parameter_names: must be array, is string");
+    let told = load("parameter_names = [1]", &[]).unwrap_err();
+    assert_eq!(told, "parameter_names: must be a list of texts, has 1");
+}
+
+#[test]
 fn only_those_who_start_runs_need_the_state_machines() {
     let settings = load("backend = 'aws'", &[]).unwrap();
     let error = settings.check_state_machines().unwrap_err().to_string();

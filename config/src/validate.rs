@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::names;
+use crate::names::{self, ParameterNames};
 use crate::workflow::Workflow;
 
 /// One thing wrong with an item.
@@ -67,20 +67,20 @@ pub fn parse(text: &str) -> Result<Value, InvalidItem> {
     }
 }
 
-/// Reads and checks the text of an item.
+/// Reads and checks the text of an item, by the rules that hold without settings.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn workflow_from_text(text: &str) -> Result<Workflow, InvalidItem> {
-    workflow(parse(text)?)
+    workflow(parse(text)?, &ParameterNames::default())
 }
 
-/// Checks an item and types it.
+/// Checks an item and types it. `names` says what its parameters may be called here.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn workflow(mut item: Value) -> Result<Workflow, InvalidItem> {
-    let problems = problems(&item);
+pub fn workflow(mut item: Value, names: &ParameterNames) -> Result<Workflow, InvalidItem> {
+    let problems = problems(&item, names);
     if !problems.is_empty() {
         return Err(InvalidItem::Problems(problems));
     }
@@ -102,9 +102,9 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Everything that is wrong with an item.
-pub fn problems(item: &Value) -> Vec<Problem> {
-    let mut walk = Walk::default();
+/// Everything that is wrong with an item. `names` says what its parameters may be called here.
+pub fn problems(item: &Value, names: &ParameterNames) -> Vec<Problem> {
+    let mut walk = Walk { names: names.clone(), ..Walk::default() };
     match item {
         Value::Object(map) => {
             walk.object("", map, fields::WORKFLOW);
@@ -135,6 +135,8 @@ struct Walk {
     problems: Vec<Problem>,
     /// Job name to the paths where it stands.
     jobs: BTreeMap<String, Vec<String>>,
+    /// What parameters may be called.
+    names: ParameterNames,
 }
 
 /// Checks the value of one key.

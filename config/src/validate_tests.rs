@@ -63,7 +63,11 @@ fn every_mistake_is_named_with_its_path() {
             {"execution_flag": true, "scripts": "c.sh"}
         ]
     });
-    let text = problems(&item).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let text = problems(&item, &ParameterNames::default())
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n");
     insta::assert_snapshot!(text);
 }
 
@@ -127,7 +131,7 @@ fn nothing_to_run_is_a_mistake() {
 fn sizes_are_told_before_the_service_does() {
     let mut item = parse(SEED).unwrap();
     item["workflow_description"] = "x".repeat(names::PAYLOAD_MAX).into();
-    assert!(problems(&item)[0].message.contains("262144"));
+    assert!(problems(&item, &ParameterNames::default())[0].message.contains("262144"));
 }
 
 #[test]
@@ -210,8 +214,8 @@ proptest! {
             json!({"workflow_id": "w", "notify": noise, "workflow_stages":
                    [{"execution_type": "sequential", "scripts": ["a"]}]}),
         ] {
-            if problems(&candidate).is_empty() {
-                workflow(candidate).unwrap();
+            if problems(&candidate, &ParameterNames::default()).is_empty() {
+                workflow(candidate, &ParameterNames::default()).unwrap();
             }
         }
     }
@@ -222,7 +226,7 @@ fn problems_with(lines: &str) -> Vec<String> {
     let item = format!(
         "workflow_id: w\n{lines}\nworkflow_stages: [{{ execution_type: parallel, scripts: [a.sh] }}]\n"
     );
-    problems(&parse(&item).unwrap()).iter().map(ToString::to_string).collect()
+    problems(&parse(&item).unwrap(), &ParameterNames::default()).iter().map(ToString::to_string).collect()
 }
 
 #[test]

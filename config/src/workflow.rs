@@ -49,7 +49,8 @@ pub struct Workflow {
     /// What a scheduled start does while an earlier run goes on; `skip` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
-    /// Environment variables for every script; a run's `--param` overrides them.
+    /// Environment variables for every script; a run's `--param` overrides them. Names are in lower case, or listed by the
+    /// setting `parameter_names`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
     /// Limit on the whole run in seconds; the run ends `timed_out` when it is passed.

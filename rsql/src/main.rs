@@ -34,7 +34,7 @@ fn main() -> Status {
         Ok(target) => target,
         Err(error) => return complain(&error, ExitCode::Failure),
     };
-    options.variables.splice(0..0, imported(&environment));
+    options.given = imported(&environment);
     let dialect = match environment("RSQL_DIALECT").filter(|name| !name.is_empty()) {
         None => None,
         Some(name) => match Dialect::from_name(&name) {
@@ -58,10 +58,10 @@ fn main() -> Status {
 }
 
 /// The variables that RSQL_VARIABLES asks for: unlike `-v`, the environment shows their values to nobody else.
-fn imported(environment: &impl Fn(&str) -> Option<String>) -> Vec<(String, Option<String>)> {
+fn imported(environment: &impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
     let names = environment("RSQL_VARIABLES").unwrap_or_default();
     let named = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-    named.filter_map(|name| Some((name.to_owned(), Some(environment(name)?)))).collect()
+    named.filter_map(|name| Some((name.to_owned(), environment(name)?))).collect()
 }
 
 async fn run(target: &Target, options: Options, surroundings: Surroundings) -> ExitCode {

@@ -21,7 +21,8 @@ Environment:
   RSPORT, PGPORT, PGHOST, PGUSER, PGDATABASE  used where options and DSN are silent
   PGSSLMODE, PGSSLROOTCERT, PGCONNECT_TIMEOUT, PGAPPNAME
   RSQL_DIALECT   redshift or postgres, instead of asking the server
-  RSQL_VARIABLES names of environment variables, separated by commas, that become variables as with -v
+  RSQL_VARIABLES names of environment variables, separated by commas, that become variables as with -v; their values
+                 do not choose files: \\i stays below the working directory, \\o in the directory that the script names
   RSQL_S3_ROOT   the directory that COPY FROM 's3://...' reads from when the server is PostgreSQL
   RSQL_LOG       diagnostics on stderr, such as \"debug\"";
 
@@ -141,6 +142,8 @@ pub struct Options {
     pub actions: Vec<Action>,
     /// `-v`, in order; no value means unset.
     pub variables: Vec<(String, Option<String>)>,
+    /// What `RSQL_VARIABLES` names: the values that came with the job.
+    pub given: Vec<(String, String)>,
     /// `-A -t -x -F -R -P`, as names and values for `\pset`.
     pub layout: Vec<(String, String)>,
     /// `-q`
@@ -180,6 +183,7 @@ impl Options {
         Ok(Self {
             actions: actions(&matches, &given),
             layout: layout(&given),
+            given: Vec::new(),
             variables: given.variable.iter().map(|text| name_and_value(text)).collect(),
             asked: Asked { host: given.host, port: given.port, user, database, dsn: given.dsn },
             quiet: given.quiet,

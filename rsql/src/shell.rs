@@ -1,10 +1,13 @@
 //! Commands for the operating system: `\!`, `\os` and backquotes.
 //!
-//! They run under `/bin/sh -c` with this process's environment, as in psql. Their exit status is
+//! They run under `/bin/sh -c` with this process's environment, as in psql, and no value is put into their text: `\!`
+//! and `\os` take the line as it is, backquotes refer to values ([`crate::lexer::backquotes`]). Their exit status is
 //! not looked at: psql 15 does not either, and RSQL's documentation says nothing.
 
 use std::io;
 use std::process::{Command, Stdio};
+
+use crate::lexer::backquotes::ShellCommand;
 
 /// Runs `command` with this process's own stdin, stdout and stderr.
 pub fn run(command: &str) -> io::Result<()> {
@@ -17,10 +20,12 @@ pub fn run(command: &str) -> io::Result<()> {
 /// Runs `command` and returns what it prints, without one line end at the end of it.
 ///
 /// Its stdin is empty: ours is the script.
-pub fn capture(command: &str) -> io::Result<String> {
+pub fn capture(command: &ShellCommand) -> io::Result<String> {
+    let values = command.values.iter().map(|(name, value)| (name, value));
     let output = Command::new("/bin/sh")
         .arg("-c")
-        .arg(command)
+        .arg(&command.text)
+        .envs(values)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()?;

@@ -3,7 +3,7 @@
 //! Names are case-sensitive, as in psql. The status variables start out as after a success, so that
 //! a script may test them before its first statement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lexer::Lookup;
 use crate::wire::ServerMessage;
@@ -13,11 +13,15 @@ pub const SUCCESS: &str = "00000";
 
 /// All variables.
 #[derive(Debug)]
-pub struct Variables(BTreeMap<String, String>);
+pub struct Variables {
+    values: BTreeMap<String, String>,
+    /// Those whose values came with the job.
+    given: BTreeSet<String>,
+}
 
 impl Default for Variables {
     fn default() -> Self {
-        let mut variables = Self(BTreeMap::new());
+        let mut variables = Self { values: BTreeMap::new(), given: BTreeSet::new() };
         variables.set("LAST_ERROR_MESSAGE", "");
         variables.set("LAST_ERROR_SQLSTATE", SUCCESS);
         variables.set("VERSION", concat!("rsql ", env!("CARGO_PKG_VERSION")));
@@ -28,24 +32,36 @@ impl Default for Variables {
 
 impl Lookup for Variables {
     fn lookup(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.values.get(name).map(String::as_str)
+    }
+
+    fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
     }
 }
 
 impl Variables {
     /// Sets a variable.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.0.insert(name.to_owned(), value.into());
+        self.given.remove(name);
+        self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets a variable to a value that came with the job, or was made of one.
+    pub fn set_given(&mut self, name: &str, value: impl Into<String>) {
+        self.set(name, value);
+        self.given.insert(name.to_owned());
     }
 
     /// Forgets one.
     pub fn unset(&mut self, name: &str) {
-        self.0.remove(name);
+        self.given.remove(name);
+        self.values.remove(name);
     }
 
     /// Name and value of all, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Is the variable set to a truth word that means yes? An empty value counts as yes for

@@ -6,6 +6,7 @@
 
 use rsqlflow_config::audit::{Status, WorkflowAudit};
 use rsqlflow_config::run::{NotifyInput, RunInput};
+use rsqlflow_config::visible;
 use rsqlflow_config::workflow::{Notify, NotifyOn};
 use serde_json::Value;
 
@@ -77,7 +78,8 @@ impl Trigger {
         let workflow = &record.workflow_id;
         let status = status.as_str().replace('_', " ");
         let subject = format!("rsqlflow: {workflow} {status}");
-        let message: String = message.chars().take(MESSAGE_MAX).collect();
+        // Mail shows what others wrote, as a terminal does.
+        let message: String = visible::shown(message).chars().take(MESSAGE_MAX).collect();
         let published = sns
             .publish()
             .topic_arn(&notify.topic_arn)

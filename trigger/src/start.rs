@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rsqlflow_config::audit::StageAudit;
 use rsqlflow_config::job::SENT_MAX;
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::run::{RunInput, generate_run_id};
 use rsqlflow_config::settings::{Backend, LOCAL_HOST, Settings, StateMachines};
 use rsqlflow_config::workflow::{Workflow, flag_is_set};
@@ -49,6 +50,8 @@ pub struct TriggerSettings {
     pub heartbeat_seconds: u32,
     /// Days after which records may be removed; 0 for never.
     pub audit_days: u32,
+    /// What parameters may be called.
+    pub parameter_names: ParameterNames,
     /// Seconds after the end of a run's execution in which its hosts still tell what became of its jobs.
     pub late_records_seconds: u32,
 }
@@ -72,6 +75,7 @@ impl TriggerSettings {
             secret_id: settings.secret_id.clone(),
             heartbeat_seconds: settings.heartbeat_seconds,
             audit_days: settings.audit_days,
+            parameter_names: settings.parameter_names(),
             late_records_seconds: settings.heartbeat_seconds.div_ceil(3)
                 + settings.agent.grace_seconds
                 + RECORDS_SLACK_SECONDS,
@@ -146,11 +150,7 @@ impl Trigger {
     /// same call again is right, with the id that it names. Where the service refused for good, the record is closed, says
     /// why, and gives the id free. The record of a restart for which another was quicker is closed as well.
     pub async fn start(&self, mut request: StartRequest) -> Result<Started, TriggerError> {
-        for name in request.parameters.keys() {
-            if let Some(problem) = names::parameter_name_problem(name) {
-                return Err(TriggerError::InvalidParameter { name: name.clone(), problem });
-            }
-        }
+        self.check_parameters(&request.parameters)?;
         if let Some(id) = &request.workflow_execution_id
             && let Some(problem) = names::execution_name_problem(id, names::RUN_ID_MAX)
         {
@@ -172,7 +172,9 @@ impl Trigger {
         }
         let (input, stages) = match (&earlier, &request.restart) {
             (Some(earlier), Some(Restart { as_it_was: true, .. })) => {
-                self.as_it_was(earlier, &run_id, &over).await?
+                let (input, stages) = self.as_it_was(earlier, &run_id, &over).await?;
+                self.check_input(&input)?;
+                (input, stages)
             }
             _ => {
                 let workflow = self.workflow(&request.workflow_id).await?;
@@ -210,6 +212,22 @@ impl Trigger {
         Planned::new(input, stages, Selection::default())
     }
 
+    /// Every parameter of a run. Those of an earlier or a queued one were given under the rules of their day.
+    fn check_input(&self, input: &RunInput) -> Result<(), TriggerError> {
+        let own = input.stages.iter().flat_map(|stage| &stage.jobs).map(|job| &job.parameters);
+        std::iter::once(&input.run.parameters).chain(own).try_for_each(|some| self.check_parameters(some))
+    }
+
+    fn check_parameters(&self, parameters: &BTreeMap<String, String>) -> Result<(), TriggerError> {
+        for (name, value) in parameters {
+            let nul = || value.contains('\0').then(|| "must not contain NUL characters".to_owned());
+            if let Some(problem) = self.settings.parameter_names.problem(name).or_else(nul) {
+                return Err(TriggerError::InvalidParameter { name: name.clone(), problem });
+            }
+        }
+        Ok(())
+    }
+
     fn unselected(
         &self,
         workflow: &Workflow,
@@ -220,6 +238,7 @@ impl Trigger {
         if input.run.host.as_ref().is_some_and(String::is_empty) {
             return Err(TriggerError::NoHost(workflow.workflow_id.clone()));
         }
+        self.check_input(&input)?;
         Ok((input, record::stages(workflow)))
     }
 
@@ -228,7 +247,7 @@ impl Trigger {
         let Some(item) = self.items.get(id).await? else {
             return Err(TriggerError::UnknownWorkflow { id: id.into(), known: self.items.nearest(id).await });
         };
-        let workflow = validate::workflow(item)
+        let workflow = validate::workflow(item, &self.settings.parameter_names)
             .map_err(|source| TriggerError::InvalidWorkflow { id: id.into(), source: Box::new(source) })?;
         if workflow.execution_flag.as_deref().is_some_and(|flag| !flag_is_set(flag)) {
             return Err(TriggerError::Disabled(id.into()));
@@ -283,6 +302,7 @@ impl TriggerSettings {
             secret_id: "rsqlflow/warehouse".into(),
             heartbeat_seconds: 30,
             audit_days: 0,
+            parameter_names: ParameterNames::default(),
             late_records_seconds: 25,
         }
     }

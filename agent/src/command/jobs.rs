@@ -8,8 +8,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use rsqlflow_agent::JobInfo;
 use rsqlflow_agent::protocol::{Reply, Request};
+use rsqlflow_config::visible;
 
-use super::{Cli, Failure, ask, print, tell, unexpected};
+use super::{Cli, Failure, ask, print, print_as_is, tell, unexpected};
 
 /// So much of an id is shown; more than is needed to tell the jobs of a host apart.
 const ID_SHOWN: usize = 12;
@@ -20,7 +21,7 @@ pub(crate) fn jobs(cli: &Cli, json: bool) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(&jobs)
             .context("the jobs cannot be written as JSON")
             .map_err(Failure::Unreached)?;
-        return print(&format!("{text}\n"));
+        return print_as_is(&format!("{}\n", visible::json(&text)));
     }
     let terminal = std::io::stdout().is_terminal();
     if jobs.is_empty() && terminal {
@@ -64,7 +65,7 @@ fn table(jobs: &[JobInfo], now: DateTime<Utc>, terminal: bool) -> String {
             job.attempt.to_string(),
             shown(job.pid.map(|pid| pid.to_string())),
             shown(job.pool.clone()),
-            format!("{}/{}", job.workflow_execution_id, job.job_name),
+            visible::shown_on_a_line(&format!("{}/{}", job.workflow_execution_id, job.job_name)),
             job.job_id.chars().take(ID_SHOWN).collect(),
         ];
         if some_wait {

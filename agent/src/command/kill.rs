@@ -77,6 +77,7 @@ fn confirmed(jobs: &[&JobInfo]) -> Result<bool, Failure> {
         text.push_str(&format!("  {} ({}, attempt {}{pid})\n", full_name(job), job.state, job.attempt));
     }
     let mut answer = String::new();
+    let text = rsqlflow_config::visible::shown(&text);
     write!(std::io::stderr(), "{text}End {}? [y/N] ", if jobs.len() == 1 { "it" } else { "them" })
         .and_then(|()| std::io::stdin().lock().read_line(&mut answer))
         .map_err(|error| Failure::Usage(anyhow::Error::new(error).context("cannot ask; use --yes")))?;

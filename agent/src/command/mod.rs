@@ -20,6 +20,7 @@ use rsqlflow_agent::client::ClientError;
 use rsqlflow_agent::protocol::{Reply, Request};
 use rsqlflow_agent::{SOCKET_FILE_NAME, client};
 use rsqlflow_config::settings::{FILE_NAME, Settings, SettingsError};
+use rsqlflow_config::visible::shown;
 
 /// The daemon on the host that runs scripts.
 #[derive(Parser)]
@@ -300,7 +301,13 @@ pub(crate) fn unexpected() -> Failure {
     Failure::Unreached(anyhow::anyhow!("the agent answered something else than was asked"))
 }
 
+/// Prints for people: what others wrote is shown, and nothing of it obeyed by a terminal.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_as_is(&shown(text))
+}
+
+/// Prints for programs, byte for byte.
+pub(crate) fn print_as_is(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
@@ -311,10 +318,10 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "rsqlflow-agent", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    print_as_is(&String::from_utf8_lossy(&script))
 }
 
 /// A line for people. That nobody reads it is no reason to stop.
 pub(crate) fn tell(text: &str) {
-    drop(writeln!(std::io::stderr(), "{text}"));
+    drop(writeln!(std::io::stderr(), "{}", shown(text)));
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use rsqlflow_agent::client;
 use rsqlflow_agent::protocol::{Reply, Request};
 
-use super::{Cli, Failure, answered, ask, print, socket, unexpected};
+use super::{Cli, Failure, answered, ask, print, print_as_is, socket, unexpected};
 
 pub(crate) fn submit(cli: &Cli, ssm_command_id: Option<String>, patience: Duration) -> Result<(), Failure> {
     if std::io::stdin().is_terminal() {
@@ -38,7 +38,7 @@ pub(crate) fn submit(cli: &Cli, ssm_command_id: Option<String>, patience: Durati
 
 pub(crate) fn credentials(cli: &Cli, secret_id: &str) -> Result<(), Failure> {
     match ask(cli, &Request::Credentials { secret_id: secret_id.to_owned() })? {
-        Reply::Credentials(credentials) => print(&credentials.to_shell()),
+        Reply::Credentials(credentials) => print_as_is(&credentials.to_shell()),
         _ => Err(unexpected()),
     }
 }

@@ -1,6 +1,9 @@
 //! How everyone speaks to the dispatcher: its messages, the handle that sends them, and its refusals.
 
+use std::sync::Arc;
+
 use rsqlflow_config::job::{JobError, JobRequest, RequestError};
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_supervisor::process::boot_id;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
@@ -172,15 +175,16 @@ pub(super) enum Message {
 pub(crate) struct Handle {
     messages: mpsc::UnboundedSender<Message>,
     journal: Journal,
+    parameter_names: Arc<ParameterNames>,
 }
 
 /// The receiving end, to be given to [`run`].
 pub(crate) struct Mailbox(pub(super) mpsc::UnboundedReceiver<Message>);
 
 /// A handle and its other end.
-pub(crate) fn channel(journal: Journal) -> (Handle, Mailbox) {
+pub(crate) fn channel(journal: Journal, parameter_names: ParameterNames) -> (Handle, Mailbox) {
     let (messages, mailbox) = mpsc::unbounded_channel();
-    (Handle { messages, journal }, Mailbox(mailbox))
+    (Handle { messages, journal, parameter_names: Arc::new(parameter_names) }, Mailbox(mailbox))
 }
 
 impl Handle {
@@ -190,7 +194,7 @@ impl Handle {
         word: &str,
         ssm_command_id: Option<String>,
     ) -> Result<Accepted, SubmitError> {
-        let request = JobRequest::decode(word).inspect_err(|error| {
+        let request = JobRequest::decode(word, &self.parameter_names).inspect_err(|error| {
             if let Some(addressee) = crate::salvage::addressee(word) {
                 let message = error.to_string();
                 self.tell(Message::Refused { addressee, error: JobError::InvalidRequest, message });

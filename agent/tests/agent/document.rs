@@ -65,9 +65,9 @@ async fn a_request_longer_than_an_argument_arrives_and_shows_nowhere() {
         let mut world = World::stopped();
         // A space is three characters in a request.
         let value = " ".repeat(49_000);
-        world.script("job.sh", "[ ${#LONG} -eq 49000 ]");
+        world.script("job.sh", "[ ${#long} -eq 49000 ]");
         let mut request = world.request("job.sh");
-        request.parameters.insert("LONG".into(), value);
+        request.parameters.insert("long".into(), value);
         let word = request.encode();
         assert!(word.len() > 190_000 && word.len() > ARGUMENT_MAX, "{}", word.len());
         let step = start(shell, &world, &word);

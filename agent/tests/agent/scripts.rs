@@ -35,12 +35,12 @@ async fn a_script_that_prints_nothing_costs_no_log_call() {
 async fn arguments_and_parameters_arrive_unchanged() {
     let world = World::new().await;
     let out = world.dir.path().join("seen");
-    let text = r#"{ for value in "$3" "$4" "$5" "$region" "$WORKFLOW_ID" "$WORKFLOW_EXECUTION_ID" "$JOB_NAME" "$ATTEMPT" "$OUT"; do printf '%s\0' "$value"; done; } > "$OUT.new"; mv "$OUT.new" "$OUT"; [ -e "$1/get_redshift_creds.sh" ] && [ "$2" = warehouse ] && [ $# = 5 ]"#;
+    let text = r#"{ for value in "$3" "$4" "$5" "$region" "$WORKFLOW_ID" "$WORKFLOW_EXECUTION_ID" "$JOB_NAME" "$ATTEMPT" "$out"; do printf '%s\0' "$value"; done; } > "$out.new"; mv "$out.new" "$out"; [ -e "$1/get_redshift_creds.sh" ] && [ "$2" = warehouse ] && [ $# = 5 ]"#;
     world.script("dir/it's a $job.sh", text);
     let values = ["it's \"quoted\" $(touch x) `id`", "two\nlines\n", "größe ⛄"];
     let request = JobRequest {
         arguments: values.map(str::to_owned).to_vec(),
-        parameters: [("region".into(), "a b'c\"".into()), ("OUT".into(), out.display().to_string())].into(),
+        parameters: [("region".into(), "a b'c\"".into()), ("out".into(), out.display().to_string())].into(),
         ..world.request("dir/it's a $job.sh")
     };
     world.submit(&request).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rsqlflow_agent::{Accepted, Agent, AgentConfig, Scripts};
 use rsqlflow_config::job::{JobFailure, JobRequest, JobSuccess, VERSION};
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_supervisor::run_file::RunFile;
 use serde_json::Value;
 
@@ -60,6 +61,7 @@ impl World {
             min_free_bytes: 0,
             path: format!("{}:/usr/local/bin:/usr/bin:/bin", own.display()),
             environment: BTreeMap::new(),
+            parameter_names: ParameterNames::default(),
             listen: None,
             strict_modes: true,
         };

@@ -13,7 +13,7 @@ use crate::backend::Need;
 use crate::context::Context;
 use crate::error::{CliError, nearest};
 use crate::exit::Exit;
-use crate::screen::{Tone, print, tell};
+use crate::screen::{Tone, print, print_as_is, tell};
 use crate::view::{self, Difference};
 
 pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<Exit, CliError> {
@@ -25,7 +25,7 @@ pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<
         ConfigCommand::Delete { id, yes } => put::delete(context, &id, yes).await,
         ConfigCommand::Diff { file } => diff(context, &file).await,
         ConfigCommand::Defaults => {
-            print(settings::DEFAULTS)?;
+            print_as_is(settings::DEFAULTS)?;
             Ok(Exit::Ok)
         }
         ConfigCommand::Schema => {
@@ -36,7 +36,7 @@ pub(super) async fn config(context: &Context, command: ConfigCommand) -> Result<
 }
 
 fn validate(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
-    let checked = files::check(paths);
+    let checked = files::check(paths, &context.settings.parameter_names());
     let wrong = checked.iter().filter(|one| !one.problems.is_empty()).count();
     if context.json {
         context.print_json(&checked)?;
@@ -87,7 +87,7 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
         Some(item) => item,
         None => return Err(unknown(&items, id).await?),
     };
-    context.print_json(&view::in_order(&item))?;
+    context.print_json(&view::in_order(&item, &context.settings.parameter_names()))?;
     backend.close().await;
     Ok(Exit::Ok)
 }
@@ -95,12 +95,13 @@ async fn get(context: &Context, id: &str) -> Result<Exit, CliError> {
 async fn list(context: &Context) -> Result<Exit, CliError> {
     let backend = context.backend(Need::Records).await?;
     let items = backend.items().list().await?;
+    let names = context.settings.parameter_names();
     if context.json {
-        context.print_json(&items.iter().map(view::in_order).collect::<Vec<_>>())?;
+        context.print_json(&items.iter().map(|item| view::in_order(item, &names)).collect::<Vec<_>>())?;
     } else if items.is_empty() {
         context.note("no workflows yet; store one with: rsqlflow config put FILE");
     } else {
-        print(&view::items(&items, context.out))?;
+        print(&view::items(&items, &names, context.out))?;
     }
     backend.close().await;
     Ok(Exit::Ok)
@@ -113,7 +114,8 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
     let backend = context.backend(Need::Records).await?;
     let id = &workflow.workflow_id;
     let stored = backend.items().get(id).await?;
-    let difference = view::difference(stored.as_ref(), &workflow, context.out);
+    let names = context.settings.parameter_names();
+    let difference = view::difference(stored.as_ref(), &workflow, &names, context.out);
     let drift = match backend.schedules() {
         Some(schedules) => {
             let kept = schedules.get(id).await?;
@@ -127,7 +129,7 @@ async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
         context.print_json(&json!({
             "workflow_id": id,
             "differs": differs,
-            "stored": stored.as_ref().map(view::in_order),
+            "stored": stored.as_ref().map(|item| view::in_order(item, &names)),
             "file": item,
             "schedule": view::drift_json(&drift),
         }))?;

@@ -11,7 +11,7 @@ use crate::backend::{Backend, account, clients};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::screen::{Tone, print, tell};
+use crate::screen::{Tone, print_as_is, tell};
 use crate::shell::quoted;
 
 pub(super) async fn env(context: &Context) -> Result<Exit, CliError> {
@@ -55,7 +55,7 @@ async fn of_account(context: &Context) -> Result<Exit, CliError> {
 
 fn show(context: &Context, variables: &[(&'static str, String)]) -> Result<(), CliError> {
     if !context.json {
-        return Ok(print(&exports(variables))?);
+        return Ok(print_as_is(&exports(variables))?);
     }
     let object: Map<String, Value> =
         variables.iter().map(|(name, value)| (name.to_string(), Value::from(value.as_str()))).collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::settings::{Backend, Settings};
 use rsqlflow_config::validate::{self, InvalidItem, Problem};
 use rsqlflow_config::workflow::Workflow;
@@ -28,12 +29,12 @@ pub(super) struct Checked {
 }
 
 /// Reads and checks files; two of them must not hold the same workflow. That one cannot be read is a problem like any.
-pub(super) fn check(files: &[PathBuf]) -> Vec<Checked> {
+pub(super) fn check(files: &[PathBuf], names: &ParameterNames) -> Vec<Checked> {
     let mut checked: Vec<Checked> = Vec::new();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for path in files {
         let mut one = match read(path) {
-            Ok(text) => check_text(file_name(path), &text),
+            Ok(text) => check_text(file_name(path), &text, names),
             Err(error) => unreadable(file_name(path), format!("cannot be read: {error}")),
         };
         if let Some(id) = &one.workflow_id
@@ -62,14 +63,14 @@ fn unreadable(file: String, message: String) -> Checked {
     Checked { file, workflow_id: None, problems, workflow: None }
 }
 
-fn check_text(file: String, text: &str) -> Checked {
+fn check_text(file: String, text: &str, names: &ParameterNames) -> Checked {
     let whole = |message: String| vec![Problem { path: String::new(), message }];
     let item = match validate::parse(text) {
         Ok(item) => item,
         Err(error) => return unreadable(file, error.to_string()),
     };
     let workflow_id = item.get("workflow_id").and_then(|id| id.as_str()).map(str::to_string);
-    match validate::workflow(item) {
+    match validate::workflow(item, names) {
         Ok(workflow) => Checked { file, workflow_id, problems: vec![], workflow: Some(workflow) },
         Err(InvalidItem::Problems(problems)) => Checked { file, workflow_id, problems, workflow: None },
         Err(syntax) => Checked { file, workflow_id, problems: whole(syntax.to_string()), workflow: None },
@@ -94,7 +95,7 @@ pub(super) fn problems(checked: &[Checked], screen: Screen) -> String {
 /// # Errors
 /// [`CliError::InvalidFiles`].
 pub(super) fn workflows(files: &[PathBuf], context: &Context) -> Result<Vec<(String, Workflow)>, CliError> {
-    let checked = check(files);
+    let checked = check(files, &context.settings.parameter_names());
     let wrong = checked.iter().filter(|one| !one.problems.is_empty()).count();
     if wrong > 0 {
         if context.json {
@@ -149,14 +150,14 @@ mod tests {
             ),
             write("syntax.json", "{\"workflow_id\": "),
         ];
-        let checked = check(&files);
+        let checked = check(&files, &ParameterNames::default());
         let place = format!("{}/", dir.path().display());
         insta::assert_snapshot!(problems(&checked, Screen::plain()).replace(&place, ""));
         let json = serde_json::to_string_pretty(&checked[2]).unwrap();
         insta::assert_snapshot!(json.replace(&place, ""));
         let wrong: Vec<bool> = checked.iter().map(|one| !one.problems.is_empty()).collect();
         assert_eq!(wrong, [false, true, true, true]);
-        let missing = &check(&[place.into()])[0];
+        let missing = &check(&[place.into()], &ParameterNames::default())[0];
         assert!(missing.problems[0].message.starts_with("cannot be read: "), "{missing:?}");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rsqlflow_config::audit::JobAudit;
+use rsqlflow_config::visible;
 use tokio::time::Instant;
 
 use super::wait;
@@ -13,13 +14,23 @@ use crate::error::{CliError, nearest};
 use crate::exit::Exit;
 use crate::logs::{CloudWatch, Line, Merge, Stream, streams};
 use crate::records::{Place, Records, State};
-use crate::screen::{Screen, Tone, print};
+use crate::screen::{Screen, Tone, for_people, print_as_is};
+use crate::script_line::on_terminal;
 
 /// How long after the end lines may still be on their way: the agent ships them behind the callback.
 const LATE_LINES: Duration = Duration::from_secs(2);
 
 /// Text is written in pieces of about this size.
 const PIECE: usize = 64 * 1024;
+
+/// How lines are printed.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    /// With the job before each.
+    several: bool,
+    /// Byte for byte: to a pipe, a file, or a terminal where that was asked for.
+    raw: bool,
+}
 
 pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Exit, CliError> {
     let backend = context.backend(Need::Records).await?;
@@ -36,7 +47,8 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
     let mut merge = Merge::new(source(backend));
     // That of an `rsqlflow up` that was started anew meanwhile.
     let mut anew: Option<Backend> = None;
-    let several = args.job.is_none() && records.jobs().len() > 1;
+    let how =
+        How { several: args.job.is_none() && records.jobs().len() > 1, raw: args.raw || !context.out.obeys };
     let wanted = |records: &Records| {
         let mut streams = streams(records);
         streams.retain(|stream| {
@@ -52,7 +64,7 @@ async fn show(context: &Context, backend: &Backend, args: &LogsArgs) -> Result<E
     loop {
         let settled = wait::settled(context, &records, &mut ended);
         merge.add(wanted(&records));
-        let printed = match pass(context, &mut merge, several).await {
+        let printed = match pass(context, &mut merge, how).await {
             Ok(printed) => printed,
             Err(error) if args.follow => {
                 reach.lost(error, pace.patience, |text| context.note(text))?;
@@ -123,7 +135,7 @@ fn check_job(records: &Records, args: &LogsArgs) -> Result<(), CliError> {
 }
 
 /// Prints everything there is now; how many lines that was.
-async fn pass(context: &Context, merge: &mut Merge<CloudWatch>, several: bool) -> Result<usize, CliError> {
+async fn pass(context: &Context, merge: &mut Merge<CloudWatch>, how: How) -> Result<usize, CliError> {
     let mut text = String::new();
     let mut lines = 0;
     merge.begin();
@@ -133,7 +145,7 @@ async fn pass(context: &Context, merge: &mut Merge<CloudWatch>, several: bool) -
             Ok(None) => break,
             Err(error) => {
                 // The lines before it are not given out again.
-                print(&text)?;
+                print_as_is(&text)?;
                 return Err(error);
             }
         };
@@ -141,14 +153,14 @@ async fn pass(context: &Context, merge: &mut Merge<CloudWatch>, several: bool) -
         if context.json {
             text.push_str(&json(stream, &line)?);
         } else {
-            text.push_str(&plain(stream, &line, several, context.out));
+            text.push_str(&plain(stream, &line, how, context.out));
         }
         if text.len() >= PIECE {
-            print(&text)?;
+            print_as_is(&text)?;
             text.clear();
         }
     }
-    print(&text)?;
+    print_as_is(&text)?;
     Ok(lines)
 }
 
@@ -161,14 +173,16 @@ fn json(stream: &Stream, line: &Line) -> Result<String, CliError> {
         "attempt": stream.attempt,
         "message": line.message,
     });
-    Ok(serde_json::to_string(&value).map_err(std::io::Error::from)? + "\n")
+    let text = serde_json::to_string(&value).map_err(std::io::Error::from)?;
+    Ok(visible::json(&text).into_owned() + "\n")
 }
 
-fn plain(stream: &Stream, line: &Line, several: bool, screen: Screen) -> String {
+fn plain(stream: &Stream, line: &Line, how: How, screen: Screen) -> String {
     let message = line.message.trim_end_matches('\n');
+    let message = if how.raw { message.into() } else { on_terminal(message, screen.colour()) };
     let attempt = if stream.attempt > 1 { format!("#{}", stream.attempt) } else { String::new() };
-    if several {
-        let prefix = screen.paint(Tone::Faint, &format!("{}{attempt} |", stream.job));
+    if how.several {
+        let prefix = for_people(&screen.paint(Tone::Faint, &format!("{}{attempt} |", stream.job)));
         format!("{prefix} {message}\n")
     } else {
         format!("{message}\n")

@@ -10,6 +10,7 @@
 use std::path::PathBuf;
 
 use chrono::{TimeDelta, Utc};
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::{validate, workflow};
 use rsqlflow_trigger::{Items, KeptSchedule, Put, Reconciled, Schedules};
 use serde::Serialize;
@@ -74,6 +75,7 @@ pub(super) async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, Cl
     {
         return Err(CliError::NoTrigger { id: workflow.workflow_id.clone() });
     }
+    let names = context.settings.parameter_names();
     let mut outcomes: Vec<Outcome<'_>> = Vec::new();
     let mut wrong = None;
     for (file, workflow) in &workflows {
@@ -81,7 +83,7 @@ pub(super) async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, Cl
         let mut outcome =
             Outcome { file, workflow_id: id, action: NOT_TRIED, schedule: NOT_TRIED, error: None };
         if wrong.is_none() {
-            wrong = put_one(&items, schedules.as_ref(), workflow, &mut outcome)
+            wrong = put_one(&items, schedules.as_ref(), workflow, &names, &mut outcome)
                 .await
                 .map_err(|error| explain(error, &context.settings))
                 .err();
@@ -110,6 +112,7 @@ async fn put_one(
     items: &Items,
     schedules: Option<&Schedules>,
     workflow: &workflow::Workflow,
+    names: &ParameterNames,
     outcome: &mut Outcome<'_>,
 ) -> Result<(), CliError> {
     match items.put(workflow).await.map_err(CliError::from) {
@@ -125,7 +128,7 @@ async fn put_one(
         outcome.schedule = "none";
         return Ok(());
     };
-    match reconcile(items, schedules, workflow).await {
+    match reconcile(items, schedules, workflow, names).await {
         Ok(done) => outcome.schedule = reconciled(done),
         Err(error) => {
             outcome.schedule = undone(&error);
@@ -164,12 +167,13 @@ async fn reconcile(
     items: &Items,
     schedules: &Schedules,
     put: &workflow::Workflow,
+    names: &ParameterNames,
 ) -> Result<Reconciled, CliError> {
     let id = &put.workflow_id;
     let mut done = Reconciled::Unchanged;
     let mut stored = items.get(id).await?;
     loop {
-        let now = match stored.clone().map(validate::workflow) {
+        let now = match stored.clone().map(|item| validate::workflow(item, names)) {
             Some(Ok(workflow)) => schedules.reconcile(&workflow, Utc::now()).await?,
             // Stored past our checks: what it wants is not known.
             Some(Err(_)) => schedules.reconcile(put, Utc::now()).await?,

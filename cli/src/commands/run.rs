@@ -20,6 +20,11 @@ use crate::screen::{print, tell};
 use crate::view;
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
+    let names = context.settings.parameter_names();
+    let wrong = args.params.iter().find_map(|(name, _)| Some((name.clone(), names.problem(name)?)));
+    if let Some((name, problem)) = wrong {
+        return Err(TriggerError::InvalidParameter { name, problem }.into());
+    }
     let mut backend = context.backend_told(Need::Runs).await?;
     // So that status, logs and cancel work in another shell while this process carries the run.
     if let Err(error) = backend.serve().await {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::schedule::Schedule;
 use rsqlflow_config::validate;
 use rsqlflow_config::workflow::Workflow;
@@ -28,9 +29,10 @@ async fn list(context: &Context, only: Option<&str>, count: u32) -> Result<Exit,
     let Some(schedules) = backend.schedules() else {
         return Err(CliError::NoSchedules);
     };
+    let names = context.settings.parameter_names();
     let rows = match only {
-        Some(id) => one(&backend, &schedules, id, count).await?,
-        None => all(&backend, &schedules, count).await?,
+        Some(id) => one(&backend, &schedules, id, count, &names).await?,
+        None => all(&backend, &schedules, count, &names).await?,
     };
     if context.json {
         context.print_json(&view::schedules_json(&rows))?;
@@ -50,16 +52,27 @@ async fn list(context: &Context, only: Option<&str>, count: u32) -> Result<Exit,
     Ok(if remedies.is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
-async fn one(backend: &Backend, schedules: &Schedules, id: &str, count: u32) -> Result<Vec<Row>, CliError> {
+async fn one(
+    backend: &Backend,
+    schedules: &Schedules,
+    id: &str,
+    count: u32,
+    names: &ParameterNames,
+) -> Result<Vec<Row>, CliError> {
     let item = backend.items().get(id).await?;
     let kept = schedules.get(id).await?;
     if item.is_none() && kept.is_none() {
         return Err(super::config::unknown(&backend.items(), id).await?);
     }
-    Ok(row(schedules, id, item, kept.as_ref(), count).into_iter().collect())
+    Ok(row(schedules, id, item, kept.as_ref(), count, names).into_iter().collect())
 }
 
-async fn all(backend: &Backend, schedules: &Schedules, count: u32) -> Result<Vec<Row>, CliError> {
+async fn all(
+    backend: &Backend,
+    schedules: &Schedules,
+    count: u32,
+    names: &ParameterNames,
+) -> Result<Vec<Row>, CliError> {
     let kept = schedules.list().await?;
     let mut both: BTreeMap<String, (Option<Value>, Option<KeptSchedule>)> =
         kept.into_iter().map(|(id, kept)| (id, (None, Some(kept)))).collect();
@@ -67,8 +80,9 @@ async fn all(backend: &Backend, schedules: &Schedules, count: u32) -> Result<Vec
         let Some(id) = item.get("workflow_id").and_then(Value::as_str).map(str::to_string) else { continue };
         both.entry(id).or_default().0 = Some(item);
     }
-    let rows =
-        both.into_iter().filter_map(|(id, (item, kept))| row(schedules, &id, item, kept.as_ref(), count));
+    let rows = both
+        .into_iter()
+        .filter_map(|(id, (item, kept))| row(schedules, &id, item, kept.as_ref(), count, names));
     Ok(rows.collect())
 }
 
@@ -79,12 +93,13 @@ fn row(
     item: Option<Value>,
     kept: Option<&KeptSchedule>,
     count: u32,
+    names: &ParameterNames,
 ) -> Option<Row> {
     let now = Utc::now();
     let said = |name: &str| Some(item.as_ref()?.get(name)?.as_str()?.to_string());
     let (said, said_zone) = (said("schedule"), said("schedule_timezone"));
     // Somebody may have stored it past our checks.
-    let workflow: Option<Result<Workflow, _>> = item.map(validate::workflow);
+    let workflow: Option<Result<Workflow, _>> = item.map(|item| validate::workflow(item, names));
     let (workflow, standing) = match workflow {
         Some(Ok(workflow)) => {
             let drift = schedules.drift(Some(&workflow), kept, now);

@@ -3,7 +3,7 @@
 use crate::args::TemplateFormat;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::screen::print;
+use crate::screen::print_as_is;
 use crate::template;
 
 pub(super) fn template(format: TemplateFormat) -> Result<Exit, CliError> {
@@ -15,6 +15,6 @@ pub(super) fn template(format: TemplateFormat) -> Result<Exit, CliError> {
             serde_json::to_string_pretty(&value).map_err(std::io::Error::from)? + "\n"
         }
     };
-    print(&text)?;
+    print_as_is(&text)?;
     Ok(Exit::Ok)
 }

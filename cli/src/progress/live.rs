@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rsqlflow_config::audit::Status;
+use rsqlflow_config::visible::shown_on_a_line;
 
 use super::Change;
 use crate::records::{Records, State};
+use crate::screen::for_people;
 
 /// More lines than this would scroll; the rest is in the count of the run's line.
 const LINES: usize = 12;
@@ -31,7 +33,7 @@ impl Live {
     /// Gives a job its moving line.
     pub(super) fn running(&mut self, change: &Change) {
         let stage = change.stage.map(|(stage, of)| format!("stage {stage}/{of} ")).unwrap_or_default();
-        let message = format!("{stage}{} {}", change.subject, change.detail);
+        let message = shown_on_a_line(&format!("{stage}{} {}", change.subject, change.detail));
         if let Some(line) = self.jobs.get(&change.subject) {
             line.set_message(message);
         } else if self.jobs.len() < LINES {
@@ -46,7 +48,7 @@ impl Live {
     /// A line that stays, above those that move.
     pub(super) fn line(&mut self, text: &str) {
         // A terminal that went away is no reason to stop.
-        let _ = self.multi.println(text);
+        let _ = self.multi.println(for_people(text));
     }
 
     /// Removes the lines of jobs that have ended, and moves the run's on.

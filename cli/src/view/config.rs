@@ -1,5 +1,6 @@
 //! `rsqlflow config list` and `config diff`.
 
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::validate;
 use rsqlflow_config::workflow::Workflow;
 use serde_json::Value;
@@ -9,12 +10,12 @@ use crate::screen::{Screen, Tone};
 
 /// The stored items as a table. An item that someone stored past our checks is listed with the number of its
 /// mistakes.
-pub(crate) fn items(items: &[Value], screen: Screen) -> String {
-    let rows = items.iter().map(|item| match validate::workflow(item.clone()) {
+pub(crate) fn items(items: &[Value], names: &ParameterNames, screen: Screen) -> String {
+    let rows = items.iter().map(|item| match validate::workflow(item.clone(), names) {
         Ok(workflow) => valid(&workflow),
         Err(_) => {
             let id = item.get("workflow_id").and_then(Value::as_str).unwrap_or("?");
-            let problems = validate::problems(item).len();
+            let problems = validate::problems(item, names).len();
             let plural = if problems == 1 { "" } else { "s" };
             let told = format!("invalid, {problems} problem{plural}: rsqlflow run {id} names them");
             let empty = || (Tone::Plain, String::new());
@@ -53,9 +54,14 @@ pub(crate) enum Difference {
 
 /// Compares what the stored item means with what the file means, so neither the order of keys nor YAML against JSON
 /// is a difference. A stored item that is not valid is compared as it is.
-pub(crate) fn difference(stored: Option<&Value>, file: &Workflow, screen: Screen) -> Difference {
+pub(crate) fn difference(
+    stored: Option<&Value>,
+    file: &Workflow,
+    names: &ParameterNames,
+    screen: Screen,
+) -> Difference {
     let old = match stored {
-        Some(item) => pretty(&in_order(item)),
+        Some(item) => pretty(&in_order(item, names)),
         None => String::new(),
     };
     let new = pretty(&plain(file));
@@ -89,8 +95,8 @@ pub(crate) fn lines(old: &str, new: &str, screen: Screen) -> String {
 
 /// A stored item as JSON. DynamoDB keeps no order of keys: they come in that of the schema, or in their own where the
 /// item is not valid.
-pub(crate) fn in_order(item: &Value) -> Value {
-    match validate::workflow(item.clone()) {
+pub(crate) fn in_order(item: &Value, names: &ParameterNames) -> Value {
+    match validate::workflow(item.clone(), names) {
         Ok(workflow) => plain(&workflow),
         Err(_) => {
             let mut item = item.clone();
@@ -124,10 +130,14 @@ workflow_stages:
   - { execution_type: sequential, execution_flag: n, scripts: [c.sh] }
 ";
 
+    fn names() -> ParameterNames {
+        ParameterNames::default()
+    }
+
     #[test]
     fn items_are_lines() {
         let stored = validate::parse(FILE).unwrap();
-        insta::assert_snapshot!(items(&[stored, json!({"workflow_id": "old"})], Screen::plain()));
+        insta::assert_snapshot!(items(&[stored, json!({"workflow_id": "old"})], &names(), Screen::plain()));
     }
 
     #[test]
@@ -135,12 +145,12 @@ workflow_stages:
         let item = validate::parse(
             "{\"workflow_stages\": [{\"scripts\": [\"a.sh\"], \"execution_type\": \"parallel\"}], \"workflow_id\": \"w\"}",
         );
-        let text = in_order(&item.unwrap()).to_string();
+        let text = in_order(&item.unwrap(), &names()).to_string();
         assert!(
             text.starts_with("{\"workflow_id\":\"w\",\"workflow_stages\":[{\"execution_flag\""),
             "{text}"
         );
-        let wrong = in_order(&json!({"z": 1, "a": {"y": 1, "b": 2}})).to_string();
+        let wrong = in_order(&json!({"z": 1, "a": {"y": 1, "b": 2}}), &names()).to_string();
         assert_eq!(wrong, "{\"a\":{\"b\":2,\"y\":1},\"z\":1}");
     }
 
@@ -149,10 +159,10 @@ workflow_stages:
         let file = validate::workflow_from_text(FILE).unwrap();
         let mut stored = validate::parse(FILE).unwrap();
         stored["workflow_stages"][0]["execution_flag"] = "y".into();
-        assert!(matches!(difference(Some(&stored), &file, Screen::plain()), Difference::None));
+        assert!(matches!(difference(Some(&stored), &file, &names(), Screen::plain()), Difference::None));
         stored["workflow_stages"][0]["scripts"] = json!(["a.sh"]);
         stored["workflow_description"] = "Loads".into();
-        let Difference::Lines(text) = difference(Some(&stored), &file, Screen::plain()) else {
+        let Difference::Lines(text) = difference(Some(&stored), &file, &names(), Screen::plain()) else {
             panic!("same")
         };
         insta::assert_snapshot!(text);

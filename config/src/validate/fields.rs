@@ -1,16 +1,16 @@
 //! The tables: which keys each object of an item has, and who checks each.
 
 use super::values::{
-    count, duration, exit_codes, factor, flag, host, job_name, notify_on, one_of, parameters, pool, priority,
-    retry_errors, schedule, script_path, scripts, stages, tag, text, text_list, time, timezone, topic_arn,
-    workflow_id,
+    count, description, duration, exit_codes, factor, flag, host, job_name, notify_on, one_of, parameters,
+    pool, priority, retry_errors, schedule, script_path, scripts, secret_id, stages, tag, text_list, time,
+    timezone, topic_arn, workflow_id,
 };
 use super::{Key, optional, required};
 use crate::names;
 
 pub(super) const WORKFLOW: &[Key] = &[
     required("workflow_id", workflow_id),
-    optional("workflow_description", text),
+    optional("workflow_description", description),
     required("workflow_stages", stages),
     optional("execution_flag", flag),
     optional("schedule", schedule),
@@ -24,7 +24,7 @@ pub(super) const WORKFLOW: &[Key] = &[
     optional("parameters", parameters),
     optional("timeout_seconds", duration),
     optional("host", host),
-    optional("secret_id", text),
+    optional("secret_id", secret_id),
     optional("pool", pool),
     optional("priority", priority),
     optional("notify", |walk, path, value| super::values::object(walk, path, value, NOTIFY)),
@@ -35,7 +35,7 @@ pub(super) const TAG: &[Key] = &[required("tag", tag)];
 pub(super) const NOTIFY: &[Key] = &[required("topic_arn", topic_arn), optional("on", notify_on)];
 
 pub(super) const STAGE: &[Key] = &[
-    optional("stage_description", text),
+    optional("stage_description", description),
     optional("execution_flag", flag),
     required("execution_type", |walk, path, value| one_of(walk, path, value, &["sequential", "parallel"])),
     required("scripts", scripts),

@@ -34,6 +34,15 @@ pub(super) fn text(walk: &mut Walk, path: &str, value: &Value) {
     with_text(walk, path, value, nul);
 }
 
+/// A sentence for people.
+pub(super) fn description(walk: &mut Walk, path: &str, value: &Value) {
+    with_text(walk, path, value, crate::visible::sentence_problem);
+}
+
+pub(super) fn secret_id(walk: &mut Walk, path: &str, value: &Value) {
+    with_text(walk, path, value, names::secret_id_problem);
+}
+
 pub(super) fn text_list(walk: &mut Walk, path: &str, value: &Value) {
     match value {
         Value::Array(items) => {
@@ -213,7 +222,7 @@ pub(super) fn parameters(walk: &mut Walk, path: &str, value: &Value) {
         Value::Object(map) => {
             for (name, value) in map {
                 let here = format!("{path}.{name}");
-                if let Some(problem) = names::parameter_name_problem(name) {
+                if let Some(problem) = walk.names.problem(name) {
                     walk.add(&here, problem);
                 }
                 match value {

@@ -1,20 +1,23 @@
 //! Arguments of meta commands.
 //!
 //! Blanks separate them; `'...'` takes C-style escapes, `"..."` keeps its quotes, `` `...` `` is run
-//! by the shell and gives its output, variables are put in outside `'...'` and `"..."`. A backslash outside quotes
-//! ends the arguments: it begins the next command, and `\\` goes back to SQL.
+//! by the shell and gives its output ([`super::backquotes`]), variables are put in outside `'...'` and `"..."`. A
+//! backslash outside quotes ends the arguments: it begins the next command, and `\\` goes back to SQL.
 
+use super::Lookup;
+use super::backquotes::{NotANumber, ShellCommand, shell_command};
 use super::cursor::Cursor;
 use super::reference::{Reference, reference_at};
-use super::{Lookup, is_word};
 
-/// An argument, and whether any part of it was written in quotes.
+/// An argument, and where its parts are from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argument {
     /// The text after all expansion.
     pub text: String,
     /// Part of it was quoted.
     pub quoted: bool,
+    /// Values in it that came with the job; see [`Lookup::is_given`].
+    pub given: Vec<String>,
 }
 
 /// An argument whose quote is never closed.
@@ -23,7 +26,7 @@ pub struct Argument {
 pub struct Unterminated;
 
 /// Runs what stands in backquotes and returns what it prints.
-pub type Shell<'a> = &'a mut dyn FnMut(&str) -> String;
+pub type Shell<'a> = &'a mut dyn FnMut(Result<ShellCommand, NotANumber>) -> String;
 
 /// Reads the name of a meta command: everything up to a blank or a backslash.
 pub fn command_name(cursor: &mut Cursor) -> String {
@@ -56,7 +59,7 @@ pub fn next_argument(
     cursor.advance_line(blanks);
     let rest = cursor.line_rest().to_owned();
     let mut at = 0;
-    let mut argument = Argument { text: String::new(), quoted: false };
+    let mut argument = Argument { text: String::new(), quoted: false, given: Vec::new() };
     while let Some(c) = rest[at..].chars().next() {
         match c {
             '\\' => break,
@@ -74,11 +77,19 @@ pub fn next_argument(
             '`' => {
                 argument.quoted = true;
                 let length = rest[at + 1..].find('`').ok_or_else(|| give_up(cursor))?;
-                let command = expand_for_shell(&rest[at + 1..=at + length], variables);
-                argument.text.push_str(&shell(&command));
+                let command = shell_command(&rest[at + 1..=at + length], variables);
+                argument.text.push_str(&shell(command));
                 at += length + 2;
             }
-            ':' => at += expand(&rest[at..], variables, &mut argument.text),
+            ':' => {
+                let name = reference_at(&rest[at..]).map(|(reference, _)| reference.name());
+                if let Some(value) =
+                    name.filter(|name| variables.is_given(name)).and_then(|name| variables.lookup(name))
+                {
+                    argument.given.push(value.to_owned());
+                }
+                at += expand(&rest[at..], variables, &mut argument.text);
+            }
             c => {
                 argument.text.push(c);
                 at += c.len_utf8();
@@ -133,34 +144,6 @@ pub(crate) fn expand(text: &str, variables: &dyn Lookup, out: &mut String) -> us
     }
     out.push(':');
     1
-}
-
-/// Inside backquotes `:name` is put in as it is and `:'name'` quoted for the shell.
-fn expand_for_shell(command: &str, variables: &dyn Lookup) -> String {
-    let mut out = String::new();
-    let mut rest = command;
-    while let Some(colon) = rest.find(':') {
-        out.push_str(&rest[..colon]);
-        rest = &rest[colon..];
-        let found = reference_at(rest)
-            .and_then(|(reference, length)| Some((reference, length, variables.lookup(reference.name())?)));
-        match found {
-            Some((Reference::Plain(_), length, value)) => {
-                out.push_str(value);
-                rest = &rest[length..];
-            }
-            Some((Reference::Literal(_), length, value)) => {
-                out.push_str(&format!("'{}'", value.replace('\'', r"'\''")));
-                rest = &rest[length..];
-            }
-            _ => {
-                let skip = 1 + rest[1..].find(|c| !is_word(c)).unwrap_or(rest.len() - 1);
-                out.push_str(&rest[..skip]);
-                rest = &rest[skip..];
-            }
-        }
-    }
-    out + rest
 }
 
 /// Reads a single-quoted string at the start of `text` with its escapes; returns its length.

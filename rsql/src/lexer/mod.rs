@@ -9,6 +9,7 @@
 //! `\;` and `\:`; and no input makes it panic.
 
 pub mod argument;
+pub mod backquotes;
 mod cursor;
 mod reference;
 mod scanner;
@@ -25,6 +26,11 @@ mod tests;
 pub trait Lookup {
     /// The value of a variable, if it is set.
     fn lookup(&self, name: &str) -> Option<&str>;
+
+    /// Whether its value came with the job: from people who may choose values, and neither commands nor files.
+    fn is_given(&self, _name: &str) -> bool {
+        false
+    }
 }
 
 /// A character that may be part of an unquoted name or keyword.

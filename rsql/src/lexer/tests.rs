@@ -24,9 +24,10 @@ fn pieces(script: &str, variables: &[(&str, &str)]) -> Vec<String> {
                 Stop::Statement => found.push(scanner.take()),
                 Stop::Command => {
                     let mut piece = format!("\\{}", command_name(&mut cursor));
-                    while let Ok(Some(argument)) =
-                        next_argument(&mut cursor, &variables, &mut |command| format!("<{command}>"))
-                    {
+                    while let Ok(Some(argument)) = next_argument(&mut cursor, &variables, &mut |command| {
+                        command
+                            .map_or_else(|wrong| wrong.to_string(), |command| format!("<{}>", command.text))
+                    }) {
                         piece += &format!("|{}", argument.text);
                     }
                     argument::skip_separator(&mut cursor);
@@ -97,7 +98,10 @@ fn arguments_follow_their_own_rules() {
     assert_eq!(one(r"\echo 12:07:31.55 s3://x :unset"), r"\echo|12:07:31.55|s3://x|:unset");
     assert_eq!(one(r#"\echo "a b" :sp"#), r#"\echo|"a b"|a b"#);
     assert_eq!(one(r"\if :'ERRORCODE' = '42P01'"), r"\if|'42P01'|=|42P01");
-    assert_eq!(one(r"\set now `date +:v :'sp'`"), r"\set|now|<date +val 'a b'>");
+    assert_eq!(
+        one(r"\set now `date +:v :'sp'`"),
+        "\\set|now|<date +\"${RSQL_VALUE_1}\" \"${RSQL_VALUE_2}\">"
+    );
     assert_eq!(one(r"\echo '\101\x42\\'"), r"\echo|AB\");
     assert_eq!(one("\\echo 'open\nselect 1;"), "\\echo~select 1;");
 }

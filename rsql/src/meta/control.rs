@@ -106,7 +106,7 @@ pub(super) fn label(session: &mut Session, cursor: &mut Cursor) -> Flow {
         skip_arguments(cursor);
         return Flow::Continue;
     };
-    let mut no_shell = |_: &str| String::new();
+    let mut no_shell = |_| String::new();
     let name = next_argument(cursor, &session.variables, &mut no_shell).ok().flatten();
     skip_arguments(cursor);
     let name = name.map(|argument| argument.text).unwrap_or_default();

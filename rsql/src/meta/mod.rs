@@ -6,11 +6,13 @@
 mod control;
 mod echo;
 mod files;
+mod given;
 mod settings;
 mod variables;
 
 use crate::lexer::Cursor;
 use crate::lexer::argument::{Argument, command_name, next_argument, skip_arguments, skip_separator};
+use crate::lexer::backquotes::{NotANumber, ShellCommand};
 use crate::session::{Flow, Purpose, Session};
 use crate::shell;
 use crate::wire::WireError;
@@ -109,10 +111,16 @@ fn arguments(session: &mut Session, cursor: &mut Cursor, command: &str) -> Vec<A
     loop {
         let mut failure = None;
         let terminal = &mut session.terminal;
-        let mut capture = |command: &str| {
+        let mut capture = |command: Result<ShellCommand, NotANumber>| {
             terminal.flush();
-            shell::capture(command).unwrap_or_else(|error| {
-                failure = Some(format!("`{command}`: {error}"));
+            let captured = match command {
+                Ok(command) => {
+                    shell::capture(&command).map_err(|error| format!("`{}`: {error}", command.text))
+                }
+                Err(wrong) => Err(wrong.to_string()),
+            };
+            captured.unwrap_or_else(|error| {
+                failure = Some(error);
                 String::new()
             })
         };
@@ -134,6 +142,11 @@ fn arguments(session: &mut Session, cursor: &mut Cursor, command: &str) -> Vec<A
 /// Reads the one argument of a command, without the semicolon that BTEQ people put behind it;
 /// more of them are told and ignored.
 fn only_argument(session: &mut Session, cursor: &mut Cursor, command: &str) -> Option<String> {
+    file_argument(session, cursor, command).map(|argument| argument.text)
+}
+
+/// The same with what is known of its parts, for commands that open the file of that name.
+fn file_argument(session: &mut Session, cursor: &mut Cursor, command: &str) -> Option<Argument> {
     let mut all = arguments(session, cursor, command).into_iter();
     let first = all.next();
     for extra in all {
@@ -141,7 +154,9 @@ fn only_argument(session: &mut Session, cursor: &mut Cursor, command: &str) -> O
             session.command_error(command, &format!("extra argument \"{}\" ignored", extra.text));
         }
     }
-    first.map(|argument| argument.text.trim_end_matches(';').to_owned()).filter(|text| !text.is_empty())
+    let mut first = first?;
+    first.text.truncate(first.text.trim_end_matches(';').len());
+    (!first.text.is_empty()).then_some(first)
 }
 
 /// Takes the rest of the line as one text: `\!` and `\os` have arguments of their own kind.

@@ -21,7 +21,12 @@ pub(super) fn set(session: &mut Session, cursor: &mut Cursor) -> Flow {
         return Flow::Continue;
     }
     let value: String = values.iter().map(|value| value.text.as_str()).collect();
-    session.variables.set(&name.text, value);
+    // Put together of what came with the job, it is no more the script's own than that was.
+    if values.iter().any(|value| !value.given.is_empty()) {
+        session.variables.set_given(&name.text, value);
+    } else {
+        session.variables.set(&name.text, value);
+    }
     Flow::Continue
 }
 

@@ -22,8 +22,14 @@ impl Default for Terminal {
 }
 
 impl Terminal {
-    /// Sends query output to a file, or back to stdout.
+    /// Sends query output to a file, or back to stdout. psql runs a name that begins with `|` as a command; here no
+    /// name is one, whoever chose it.
     pub fn redirect(&mut self, file: Option<&str>) -> io::Result<()> {
+        if file.is_some_and(|name| name.starts_with('|')) {
+            let text =
+                "a name that begins with | is not run as a command; write to a file, then use it with \\!";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         self.flush();
         self.file = None;
         if let Some(name) = file {

@@ -86,11 +86,21 @@ impl Session {
         ] {
             variables.set(name, value);
         }
+        let asked = options.variables.iter().map(|(name, _)| name);
+        if let Some(name) =
+            options.given.iter().map(|(name, _)| name).chain(asked).find(|name| !is_valid_name(name))
+        {
+            return Err(format!("invalid variable name: \"{name}\""));
+        }
+        for (name, value) in &options.given {
+            variables.set_given(name, value.clone());
+        }
         for (name, value) in &options.variables {
-            if !is_valid_name(name) {
-                return Err(format!("invalid variable name: \"{name}\""));
-            }
             match value {
+                // The arguments of a job's SQL file are `:1`, `:2`; psql's scripts have no such names.
+                Some(value) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    variables.set_given(name, value.clone());
+                }
                 Some(value) => variables.set(name, value.clone()),
                 None => variables.unset(name),
             }

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod connections;
+mod given;
 mod loads;
 mod psql_likeness;
 mod scripts;

@@ -65,7 +65,7 @@ impl Operator {
 fn a_run_from_its_item_to_its_logs_and_one_that_is_cancelled() {
     let account = Site::new();
     account.settings("heartbeat_seconds = 3\naudit_days = 7\n[agent]\ngrace_seconds = 1\n");
-    account.script("hello.sh", "#!/bin/sh\necho \"hello $WHO\"\n");
+    account.script("hello.sh", "#!/bin/sh\necho \"hello $who\"\n");
     account.script("slow.sh", "#!/bin/sh\necho waiting\nsleep 600\n");
     account.script("wrong.sh", "#!/bin/sh\necho oops >&2\nexit 7\n");
     let up = Up::start(&account);
@@ -88,7 +88,7 @@ fn a_run_from_its_item_to_its_logs_and_one_that_is_cancelled() {
     let listed = operator.rsqlflow(&["config", "list"]).expect(0).stdout;
     assert!(listed.contains("hello") && listed.contains("night"), "{listed}");
 
-    let ran = operator.rsqlflow(&["run", "hello", "--id", "h-1", "--param", "WHO=world", "--wait"]).expect(0);
+    let ran = operator.rsqlflow(&["run", "hello", "--id", "h-1", "--param", "who=world", "--wait"]).expect(0);
     assert!(ran.stderr.contains("hello.sh"), "{}", ran.stderr);
     assert_eq!(operator.rsqlflow(&["logs", "h-1"]).expect(0).stdout, "hello world\n");
     let status = operator.rsqlflow(&["status", "h-1", "--json"]).expect(0).json();

@@ -10,6 +10,7 @@ mod chaos;
 mod demo;
 mod disk_full;
 mod failures;
+mod hostile;
 mod hosts;
 mod mistakes;
 mod plain_form;

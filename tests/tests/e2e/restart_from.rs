@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 fn workflow(at_once: u32) -> Value {
     let marts: Vec<Value> =
         (1..=5).map(|n| json!({"script": "mart.sh", "job_name": format!("mart-{n}")})).collect();
-    json!({"workflow_id": "w", "parameters": {"DAY": "item"}, "workflow_stages": [
+    json!({"workflow_id": "w", "parameters": {"day": "item"}, "workflow_stages": [
         {"stage_description": "Load", "execution_type": "sequential", "scripts": ["load.sh"]},
         {"stage_description": "Marts", "execution_type": "parallel", "max_concurrency": at_once, "scripts": marts},
         {"stage_description": "Report", "execution_type": "sequential", "scripts": ["report.sh"]}
@@ -23,14 +23,14 @@ fn site() -> Site {
     let site = Site::new();
     let ran = site.path("ran").display().to_string();
     for script in ["load.sh", "report.sh"] {
-        site.script(script, &format!("#!/bin/sh\necho $JOB_NAME $DAY >> {ran}\n"));
+        site.script(script, &format!("#!/bin/sh\necho $JOB_NAME $day >> {ran}\n"));
     }
     let bad = site.path("bad").display().to_string();
     fs::create_dir(&bad).unwrap();
     site.script(
         "mart.sh",
         &format!(
-            "#!/bin/sh\necho $JOB_NAME $DAY >> {ran}\n\
+            "#!/bin/sh\necho $JOB_NAME $day >> {ran}\n\
              if grep -q hang {bad}/$JOB_NAME 2>/dev/null; then exec sleep 600; fi\n\
              test ! -e {bad}/$JOB_NAME\n"
         ),
@@ -51,7 +51,7 @@ fn after_a_failure_exactly_what_had_not_completed_runs() {
     for job in ["mart-2", "mart-4"] {
         site.file(&format!("bad/{job}"), "");
     }
-    site.rsqlflow(&["run", "w", "--id", "first", "--param", "DAY=monday", "--wait"]).expect(1);
+    site.rsqlflow(&["run", "w", "--id", "first", "--param", "day=monday", "--wait"]).expect(1);
     assert_eq!(site.lines("ran").len(), 6);
     fs::remove_dir_all(site.path("bad")).unwrap();
 
@@ -70,7 +70,7 @@ fn after_a_failure_exactly_what_had_not_completed_runs() {
     assert!(error.stderr.contains("run `second` goes on from run `first`"), "{}", error.stderr);
     let error = site.rsqlflow(&["run", "--restart-from", "second"]).expect(1);
     assert!(error.stderr.contains("nothing to run"), "{}", error.stderr);
-    let again = ["run", "--restart-from", "second", "--from-stage", "Report", "--param", "DAY=x", "--wait"];
+    let again = ["run", "--restart-from", "second", "--from-stage", "Report", "--param", "day=x", "--wait"];
     site.rsqlflow(&again).expect(0);
     assert_eq!(ran_since(&site, 9), ["report.sh x"]);
 }

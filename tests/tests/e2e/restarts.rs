@@ -166,7 +166,7 @@ fn one_id_is_one_run() {
     assert_eq!(site.lines("ran").len(), 1);
 
     // The id of one run is not another's.
-    let other = site.rsqlflow(&["run", "w", "--id", "r", "--param", "DAY=2", "--wait"]).expect(1);
+    let other = site.rsqlflow(&["run", "w", "--id", "r", "--param", "day=2", "--wait"]).expect(1);
     assert!(other.stderr.contains("with other parameters"), "{}", other.stderr);
     let other = site.rsqlflow(&["run", "v", "--id", "r", "--wait"]).expect(1);
     assert!(other.stderr.contains("of workflow `w`"), "{}", other.stderr);

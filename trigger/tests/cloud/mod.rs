@@ -11,6 +11,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sfn::config::retry::RetryConfig;
 use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use rsqlflow_config::audit::WorkflowAudit;
+use rsqlflow_config::names::ParameterNames;
 use rsqlflow_config::run::RunInput;
 use rsqlflow_local::clock::Clock;
 use rsqlflow_local::cloud::{CloudOptions, LocalCloud};
@@ -51,6 +52,7 @@ pub fn settings() -> TriggerSettings {
         secret_id: "rsqlflow/warehouse".into(),
         heartbeat_seconds: 3,
         audit_days: 30,
+        parameter_names: ParameterNames::default(),
         late_records_seconds: 0,
     }
 }

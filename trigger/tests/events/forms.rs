@@ -10,7 +10,7 @@ async fn a_plain_event_starts_a_run_and_again_is_the_same_run() {
     let cloud = Cloud::open().await;
     cloud.item("nightly", "skip").await;
     let event =
-        json!({ "workflow_id": "nightly", "workflow_execution_id": "night-1", "parameters": { "DAY": "1" } });
+        json!({ "workflow_id": "nightly", "workflow_execution_id": "night-1", "parameters": { "day": "1" } });
     let first = cloud.handle(event.clone()).await.unwrap();
     assert_eq!(
         (&first["workflow_execution_id"], &first["already_started"]),
@@ -20,7 +20,7 @@ async fn a_plain_event_starts_a_run_and_again_is_the_same_run() {
     assert_eq!(second["already_started"], true);
     assert_eq!(cloud.run("night-1").await.started_by, "lambda");
     let other =
-        json!({ "workflow_id": "nightly", "workflow_execution_id": "night-1", "parameters": { "DAY": "2" } });
+        json!({ "workflow_id": "nightly", "workflow_execution_id": "night-1", "parameters": { "day": "2" } });
     let error = cloud.handle(other).await.unwrap_err();
     assert_eq!(error.error_type, "Rsql.RunExists", "{error}");
 }
@@ -69,12 +69,17 @@ async fn errors_say_what_kind_they_are_and_what_is_wrong() {
         json!({ "errorType": "Rsql.UnknownWorkflow",
             "errorMessage": "there is no workflow `nigthly`; did you mean `nightly`?" })
     );
-    let too_large = json!({ "workflow_id": "nightly", "parameters": { "BIG": "x".repeat(300_000) } });
+    let too_large = json!({ "workflow_id": "nightly", "parameters": { "big": "x".repeat(300_000) } });
     let error = cloud.handle(too_large).await.unwrap_err();
     assert_eq!(error.error_type, "Rsql.InputTooLarge");
     assert!(error.error_message.contains("262144"), "{error}");
-    let reserved = json!({ "workflow_id": "nightly", "parameters": { "PATH": "x" } });
-    assert_eq!(cloud.handle(reserved).await.unwrap_err().error_type, "Rsql.InvalidParameter");
+    for name in ["PATH", "DAY", "http_proxy", "a-b"] {
+        let parameter = json!({ "workflow_id": "nightly", "parameters": { name: "x" } });
+        let error = cloud.handle(parameter).await.unwrap_err();
+        assert_eq!(error.error_type, "Rsql.InvalidParameter", "{name}: {error}");
+    }
+    let nul = json!({ "workflow_id": "nightly", "parameters": { "day": "a\0b" } });
+    assert_eq!(cloud.handle(nul).await.unwrap_err().error_type, "Rsql.InvalidParameter");
     assert!(cloud.audit().runs(None, 10).await.unwrap().is_empty(), "a refused event leaves no record");
 }
 

@@ -11,12 +11,12 @@ use crate::orders::Dying;
 
 const ITEM: &str = "
 workflow_id: w
-parameters: { DAY: item }
+parameters: { day: item }
 workflow_stages:
   - { stage_description: Load, execution_type: sequential, scripts: [a.sh, b.sh] }
   - stage_description: Marts
     execution_type: parallel
-    scripts: [c.sh, { script: d.sh, parameters: { DAY: script } }, e.sh]
+    scripts: [c.sh, { script: d.sh, parameters: { day: script } }, e.sh]
 ";
 
 fn restart(of: &str, id: &str) -> StartRequest {
@@ -31,7 +31,7 @@ fn restart(of: &str, id: &str) -> StartRequest {
 /// A run whose second stage failed in the middle: c completed, d failed, e was not heard of.
 async fn failed(cloud: &Cloud) {
     cloud.put(ITEM).await;
-    let event = json!({ "workflow_id": "w", "workflow_execution_id": "w-1", "parameters": { "DAY": "run" } });
+    let event = json!({ "workflow_id": "w", "workflow_execution_id": "w-1", "parameters": { "day": "run" } });
     cloud.handle(event).await.unwrap();
     for (job, status) in
         [("a.sh", "completed"), ("b.sh", "completed"), ("c.sh", "completed"), ("d.sh", "failed")]
@@ -61,7 +61,7 @@ async fn what_had_not_completed_runs_and_both_records_say_so() {
     start(&cloud, restart("w-1", "w-2")).await.unwrap();
     assert_eq!(jobs(&cloud, "w-2").await, "2de");
     let input = cloud.input_of("w-2").await;
-    assert_eq!(input.run.parameters["DAY"], "run", "the parameters are those of the earlier run");
+    assert_eq!(input.run.parameters["day"], "run", "the parameters are those of the earlier run");
     assert!(input.stages[0].jobs[0].parameters.is_empty(), "which go over the script's own");
     let (first, second) = (cloud.run("w-1").await, cloud.run("w-2").await);
     assert_eq!(first.restarted_by.as_deref(), Some("w-2"));
@@ -97,13 +97,13 @@ async fn the_item_is_as_it_is_now_or_as_it_was() {
     let now = |id: &str| restart("w-1", id);
     let was = |id: &str| StartRequest {
         restart: Some(Restart { of: "w-1".into(), as_it_was: true }),
-        parameters: BTreeMap::from([("DAY".into(), "over".into())]),
+        parameters: BTreeMap::from([("day".into(), "over".into())]),
         ..restart("w-1", id)
     };
     start(&cloud, was("w-2")).await.unwrap();
     assert_eq!(jobs(&cloud, "w-2").await, "2de");
     let input = cloud.input_of("w-2").await;
-    assert_eq!(input.run.parameters["DAY"], "over");
+    assert_eq!(input.run.parameters["day"], "over");
     assert_eq!(input.run.workflow_execution_id, "w-2");
     assert_eq!(cloud.run("w-2").await.stages[0].stage_description, "Load");
     // A second earlier run, for the item as it is now.

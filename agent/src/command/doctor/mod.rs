@@ -22,7 +22,10 @@ use rsqlflow_config::settings::Settings;
 use serde::Serialize;
 
 use super::identity::{Identity, identity};
-use super::{Cli, DEFAULT_DATA_DIR, Failure, data_dir, named_socket, print, read_settings, settings_remedy};
+use super::{
+    Cli, DEFAULT_DATA_DIR, Failure, data_dir, named_socket, print, print_as_is, read_settings,
+    settings_remedy,
+};
 
 /// Longest wait for what is on this host.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(3);
@@ -101,7 +104,7 @@ pub(crate) fn doctor(cli: &Cli, json: bool) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(&report)
             .context("the report cannot be written as JSON")
             .map_err(Failure::Unreached)?;
-        print(&format!("{text}\n"))?;
+        print_as_is(&format!("{}\n", rsqlflow_config::visible::json(&text)))?;
     } else {
         print(&report(&checks))?;
     }
