@@ -13,6 +13,7 @@ use rsqlflow_config::settings::Settings;
 
 use crate::calls::CountFailures;
 use crate::metrics::{Metrics, Service};
+use crate::secret_rules::SecretRules;
 
 /// Longest wait for one answer of AWS before the call counts as failed and is made again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,6 +31,8 @@ pub struct AgentConfig {
     pub scripts_dir: PathBuf,
     /// Whether scripts that others could have written are refused.
     pub strict_modes: bool,
+    /// Which secrets a workflow may use.
+    pub secrets: SecretRules,
     /// The program that supervises an attempt.
     pub supervisor: PathBuf,
     /// Name of the job audit table.
@@ -96,6 +99,7 @@ impl AgentConfig {
             pools: settings.agent.pools.iter().map(|(name, limit)| (name.clone(), count(*limit))).collect(),
             min_free_bytes: mebibytes(settings.agent.min_free_mib),
             strict_modes: settings.agent.strict_modes,
+            secrets: SecretRules::from_settings(settings),
             path,
             environment: settings.agent.environment.clone(),
             listen: settings.agent.listen_address(),

@@ -14,6 +14,7 @@ mod fake_aws;
 mod host;
 mod operators;
 mod output;
+mod passwords;
 mod recovery;
 mod reporting;
 mod scripts;
