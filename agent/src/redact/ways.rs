@@ -117,7 +117,9 @@ fn of_its_own(c: char) -> &'static [&'static str] {
         ' ' => &["+"],
         // DOS; a shell's word that is not quoted.
         '\n' => &["\r\n", " "],
-        '\r' | '\t' => &[" "],
+        '\t' => &[" "],
+        // And where DOS's line ends become others'.
+        '\r' => &[" ", ""],
         _ => &[],
     }
 }

@@ -10,7 +10,7 @@ use crate::world::{Told, World};
 
 /// Each has words of letters and digits, which are written alike in every form and must be seen in none.
 fn passwords() -> Vec<String> {
-    let long = format!("Kq7aVdLong{}Wm4tRzEnd", "x9$'".repeat(70));
+    let long = format!("Kq7aVdLong{}Wm4tRzEnd", "x9$'".repeat(72));
     assert!(long.len() >= 300);
     [
         r#"Kq7aVd'"Ju5pXc"''Wm4tRz'"#,
@@ -135,7 +135,7 @@ async fn no_form_of_a_hostile_password_leaves_the_host() {
         assert!(!local.contains("Traceback") && !local.contains("rror:"), "{local}");
         let needles = needles(&password);
         let printed = needles.iter().filter(|needle| local.contains(*needle)).count();
-        assert!(printed >= 7, "all kinds are printed: {printed} of {needles:?}");
+        assert!(printed >= 6, "all kinds are printed: {printed} of {needles:?}");
         let shipped = world.events().join("\n");
         for needle in &needles {
             let seen: Vec<&str> = shipped.lines().filter(|line| line.contains(needle)).collect();
