@@ -178,7 +178,7 @@ impl Agent {
 
     /// The jobs that are not settled: accepted, running, or not yet reported to everyone.
     pub async fn jobs(&self) -> Vec<JobInfo> {
-        self.handle().jobs().await
+        self.handle().jobs().await.unwrap_or_default()
     }
 
     /// How many jobs are not settled, once the dispatcher and the journal's thread have both answered; nothing when one

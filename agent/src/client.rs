@@ -1,8 +1,9 @@
 //! The other end of the socket: what `rsqlflow-agent submit`, `credentials` and `jobs` use.
 //!
-//! Blocking and without a runtime: scripts call it, and it should be over in milliseconds. Only [`submit`] waits for
-//! an agent that is not there: a daemon that restarts is back within seconds, and a command of Systems Manager is
-//! delivered once.
+//! Blocking and without a runtime: scripts call it, and it should be over in milliseconds. An agent that is not there may
+//! be back within seconds, as after a restart or an upgrade. Jobs that are handed over, and everything that a script
+//! asks, wait for that ([`ask_patiently`]): a command of Systems Manager is delivered once, and a load of six hours must
+//! not fail for it. Operators are told at once.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -21,7 +22,11 @@ const OPERATOR_PATIENCE: Duration = Duration::from_secs(10);
 /// limit on the command that brought it (the document's step has an hour, its delivery at least thirty seconds).
 pub const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Pauses between two tries of a submit grow from the first to the second.
+/// How long a script that asks for something waits for the agent: as long as Step Functions waits for a job's heartbeat
+/// in an account. Without an agent for longer the job is lost, whatever its script does.
+pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Pauses between two tries grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// Why the agent was not reached.
@@ -52,13 +57,14 @@ pub enum ClientError {
 
 impl ClientError {
     /// Whether an agent that is about to be back would have caused it: nobody listens, or whoever did went away in
-    /// the middle. An agent that is there and silent, or a socket that may not be opened, is not helped by waiting.
-    fn passes(&self) -> bool {
+    /// the middle, or is stuck and will be started anew. A socket that may not be opened is not helped by waiting.
+    pub fn passes(&self) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
         match self {
             Self::Connect { source, .. } => matches!(source.kind(), NotFound | ConnectionRefused),
             Self::Broken(source) => matches!(source.kind(), BrokenPipe | ConnectionReset | UnexpectedEof),
-            Self::Silent { .. } | Self::Unknown => false,
+            Self::Silent { .. } => true,
+            Self::Unknown => false,
         }
     }
 }

@@ -14,6 +14,7 @@ use rsqlflow_config::settings::Settings;
 
 use crate::calls::CountFailures;
 use crate::metrics::{Metrics, Service};
+use crate::secret_rules::SecretRules;
 use crate::undelivered::Undelivered;
 
 /// Longest wait for one answer of AWS before the call counts as failed and is made again.
@@ -32,6 +33,8 @@ pub struct AgentConfig {
     pub scripts_dir: PathBuf,
     /// Whether scripts that others could have written are refused.
     pub strict_modes: bool,
+    /// Which secrets a workflow may use.
+    pub secrets: SecretRules,
     /// The program that supervises an attempt.
     pub supervisor: PathBuf,
     /// Name of the job audit table.
@@ -100,6 +103,7 @@ impl AgentConfig {
             pools: settings.agent.pools.iter().map(|(name, limit)| (name.clone(), count(*limit))).collect(),
             min_free_bytes: mebibytes(settings.agent.min_free_mib),
             strict_modes: settings.agent.strict_modes,
+            secrets: SecretRules::from_settings(settings),
             path,
             environment: settings.agent.environment.clone(),
             parameter_names: settings.parameter_names(),

@@ -16,6 +16,7 @@ use rsqlflow_supervisor::run_file::RunFile;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::asker::Asker;
 use crate::context::Context;
 use crate::interrupt::Interrupt;
 use crate::journal::{Entry, Journal, StoredJob};
@@ -43,10 +44,23 @@ fn free_bytes(directory: &std::path::Path) -> Option<u64> {
 
 struct Known {
     info: JobInfo,
+    workflow_id: String,
     secret_id: String,
     /// Who has still to hear how it ended.
     untold: Vec<Entry>,
     interrupt: watch::Sender<Option<Interrupt>>,
+}
+
+impl Known {
+    fn asker(&self) -> Asker {
+        Asker {
+            job_id: self.info.job_id.clone(),
+            workflow_id: self.workflow_id.clone(),
+            workflow_execution_id: self.info.workflow_execution_id.clone(),
+            job_name: self.info.job_name.clone(),
+            secret_id: self.secret_id.clone(),
+        }
+    }
 }
 
 struct Dispatcher {
@@ -239,17 +253,14 @@ impl Dispatcher {
                 self.give_back(&job_id);
                 self.prune();
             }
-            Message::UsesSecret { secret_id, reply } => {
-                let uses = self
-                    .known
-                    .values()
-                    .filter(|known| known.secret_id == secret_id && known.info.state != "reporting");
-                let _ = reply.send(uses.map(|known| known.info.job_id.clone()).collect());
+            Message::Askers { reply } => {
+                let askers = self.known.values().filter(|known| known.info.state != "reporting");
+                let _ = reply.send(self.stays().then(|| askers.map(Known::asker).collect()));
             }
             Message::Jobs { reply } => {
                 let mut jobs: Vec<JobInfo> = self.known.values().map(|known| self.info(known)).collect();
                 jobs.sort_by(|a, b| (&a.accepted_at, &a.job_id).cmp(&(&b.accepted_at, &b.job_id)));
-                let _ = reply.send(jobs);
+                let _ = reply.send(self.stays().then_some(jobs));
             }
             Message::Kill { job, reply } => {
                 let _ = reply.send(self.kill(&job));
@@ -271,6 +282,11 @@ impl Dispatcher {
             // Taken by the loop.
             Message::Stop { .. } => {}
         }
+    }
+
+    /// False once it leaves its jobs to the next agent and forgets them: then only that one can say which there are.
+    fn stays(&self) -> bool {
+        *self.stop.borrow() != Some(Interrupt::Leaving)
     }
 
     fn queue(&mut self, job: Waiting, reply: oneshot::Sender<Result<(), UnknownPool>>) {
@@ -453,7 +469,8 @@ impl Dispatcher {
             (Entry::Logs, job.logs_done),
         ];
         let untold = told.into_iter().filter(|(_, done)| !done).map(|(entry, _)| entry).collect();
-        let known = Known { info, secret_id, untold, interrupt: interrupt.clone() };
+        let workflow_id = job.request.workflow_id.clone();
+        let known = Known { info, workflow_id, secret_id, untold, interrupt: interrupt.clone() };
         self.known.insert(job.job_id.clone(), known);
         let job_id = job.job_id.clone();
         let task = self.jobs.spawn(crate::job::run(Arc::clone(&self.context), job, interrupt, recovered));

@@ -110,7 +110,8 @@ impl Pages {
 
     async fn metrics(&self) -> (StatusCode, &'static str, String) {
         // Where the dispatcher does not answer, the counters are worth reading all the more.
-        let jobs = tokio::time::timeout(PATIENCE, self.context.dispatcher.jobs()).await.unwrap_or_default();
+        let jobs = tokio::time::timeout(PATIENCE, self.context.dispatcher.jobs()).await;
+        let jobs = jobs.ok().flatten().unwrap_or_default();
         let (flushes, commits) = self.journal.commits();
         let states = jobs.iter().map(|job| job.state.as_str()).collect();
         let text = self.context.metrics.encode(&Snapshot { states, flushes, commits });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rsqlflow_config::audit::{JobAudit, Status};
-use rsqlflow_config::job::JobError;
+use rsqlflow_config::job::{JobError, JobRequest};
 use rsqlflow_config::names;
 use rsqlflow_supervisor::process::boot_id;
 use rsqlflow_supervisor::run_file::{End, RunFile};
@@ -154,6 +154,11 @@ impl Run {
                     }
                     if let Some(interrupt) = interrupts.now() {
                         return interrupt.end().map(|end| Outcome { attempt: last, end });
+                    }
+                    let JobRequest { workflow_id, secret_id, .. } = &self.job.request;
+                    if let Some(problem) = self.context.config.secrets.problem(workflow_id, secret_id) {
+                        let end = AttemptEnd::without_process(JobError::NotStarted, problem);
+                        return Some(Outcome { attempt: last, end });
                     }
                     match self.place(interrupts).await {
                         Ok(true) => {}

@@ -19,7 +19,8 @@
 //! | [`metrics`], `calls`, `http` | what is counted, and how the agent is, for who watches it |
 //! | `undelivered`, `host_record` | what AWS does not take, and where operators see it |
 //! | `secrets`, `redact` | credentials for scripts, and how they stay out of what leaves the host |
-//! | [`protocol`], `socket`, [`client`] | the Unix socket |
+//! | `secret_rules` | which secrets a workflow may use |
+//! | [`protocol`], `socket`, [`client`], `asker` | the Unix socket, and whose script is at its other end |
 //! | `notify` | what the service manager hears, and the watchdog |
 //! | `retention` | how long the files of settled jobs are kept |
 //! | `salvage` | whom to tell that a request is not one |
@@ -27,6 +28,7 @@
 //! The agent speaks to AWS through the SDK clients it is given and knows nothing of what answers them.
 
 mod agent;
+mod asker;
 mod attempt;
 mod audit;
 mod callback;
@@ -55,6 +57,7 @@ mod redact;
 mod retention;
 mod salvage;
 mod script;
+mod secret_rules;
 mod secrets;
 mod socket;
 mod undelivered;
@@ -66,5 +69,6 @@ pub use journal::VERSION as JOURNAL_VERSION;
 pub use notify::Notify;
 pub use protocol::{Accepted, JobInfo};
 pub use script::{Trusted, script_problem, scripts_dir_problem};
+pub use secret_rules::SecretRules;
 pub use secrets::secret_problem;
 pub use socket::FILE_NAME as SOCKET_FILE_NAME;

@@ -18,7 +18,9 @@ fn main() -> ExitCode {
         Command::Submit { ssm_command_id, patience } => {
             submit::submit(&cli, ssm_command_id.clone(), Duration::from_secs(*patience))
         }
-        Command::Credentials { secret_id } => submit::credentials(&cli, secret_id),
+        Command::Credentials { secret_id, patience } => {
+            submit::credentials(&cli, secret_id, Duration::from_secs(*patience))
+        }
         Command::Jobs { json } => jobs::jobs(&cli, *json),
         Command::Kill { jobs, yes } => kill::kill(&cli, jobs, *yes),
         Command::Drain { wait, timeout } => drain::drain(&cli, *wait, timeout.map(Duration::from_secs)),

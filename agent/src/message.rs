@@ -124,7 +124,7 @@ mod tests {
     fn message(log: &[u8]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), log).unwrap();
-        of_failure(file.path(), "exit code 21", &Redactor::new([b"secret99".to_vec()]))
+        of_failure(file.path(), "exit code 21", &Redactor::exactly(&[b"secret99"]))
     }
 
     #[test]

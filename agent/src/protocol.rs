@@ -16,7 +16,7 @@ pub enum Request {
         /// The Systems Manager command that brought it.
         ssm_command_id: Option<String>,
     },
-    /// Give the credentials of a running job's secret.
+    /// Give a script the credentials of its job's secret.
     Credentials {
         /// The secret's id.
         secret_id: String,

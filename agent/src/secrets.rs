@@ -14,7 +14,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::classify::{Answer, Backoff, classify};
 use crate::protocol::Credentials;
-use crate::redact::Redactor;
+use crate::redact::{Forms, Redactor};
 
 /// How long an answer is good for. Rotation leaves the old password valid for longer.
 const FRESH: Duration = Duration::from_secs(60);
@@ -45,6 +45,10 @@ impl SecretError {
 /// What a secret holds, and which version of it that is.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetched {
+    /// What it is called.
+    pub name: String,
+    /// Its whole ARN.
+    pub arn: String,
     pub version: String,
     pub credentials: Credentials,
 }
@@ -56,7 +60,7 @@ pub(crate) struct Secrets {
     client: aws_sdk_secretsmanager::Client,
     slots: Mutex<HashMap<String, Slot>>,
     /// Every password fetched, by secret and its version: what logs must not show, old ones included.
-    passwords: Mutex<HashMap<String, BTreeMap<String, String>>>,
+    passwords: Mutex<HashMap<String, BTreeMap<String, Arc<Forms>>>>,
 }
 
 impl Secrets {
@@ -126,9 +130,8 @@ impl Secrets {
     /// What must not be shown of a job.
     pub(crate) fn redactor(&self, task_token: &str, id: &str) -> Redactor {
         let passwords = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
-        let passwords = passwords.get(id).into_iter().flat_map(BTreeMap::values);
-        let forms: Vec<Vec<u8>> = passwords.flat_map(|password| forms(password)).collect();
-        Redactor::new(forms.into_iter().chain([task_token.as_bytes().to_vec()]))
+        let passwords = passwords.get(id).into_iter().flat_map(BTreeMap::values).cloned();
+        Redactor::new(passwords.chain([Arc::new(Forms::exactly(task_token.as_bytes()))]))
     }
 
     /// Asks for a secret's version, or the one in use, and keeps in mind what must not be shown.
@@ -146,12 +149,14 @@ impl Secrets {
             match call.send().await {
                 Ok(answer) => {
                     let fetched = Fetched {
+                        name: answer.name().unwrap_or(id).to_owned(),
+                        arn: answer.arn().unwrap_or(id).to_owned(),
                         version: answer.version_id().unwrap_or_default().to_owned(),
                         credentials: parse(id, answer.secret_string().unwrap_or_default())?,
                     };
+                    let forms = Arc::new(Forms::of_password(&fetched.credentials.password));
                     let mut passwords = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
-                    let known = passwords.entry(id.to_owned()).or_default();
-                    known.insert(fetched.version.clone(), fetched.credentials.password.clone());
+                    passwords.entry(id.to_owned()).or_default().insert(fetched.version.clone(), forms);
                     return Ok(fetched);
                 }
                 Err(error) => {
@@ -170,26 +175,6 @@ impl Secrets {
             }
         }
     }
-}
-
-/// A password as scripts are likely to print it: as it is, as `set -x` and `set` quote it, in JSON and in a URL.
-fn forms(password: &str) -> [Vec<u8>; 5] {
-    let json = serde_json::Value::from(password).to_string();
-    let url: String = password
-        .bytes()
-        .map(|byte| match byte {
-            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect();
-    let quoted = |quote: &str| password.replace('\'', quote).into_bytes();
-    [
-        password.as_bytes().to_vec(),
-        quoted(r"'\''"),
-        quoted("'\"'\"'"),
-        json.trim_matches('"').as_bytes().to_vec(),
-        url.into_bytes(),
-    ]
 }
 
 /// Reads a secret as Secrets Manager keeps Redshift's; ports come as numbers and as text.

@@ -16,9 +16,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::asker::{self, Asker};
 use crate::context::Context;
 use crate::dispatcher::SubmitError;
-use crate::protocol::{AgentStatus, LINE_MAX, Reply, Request};
+use crate::protocol::{AgentStatus, Credentials, LINE_MAX, Reply, Request};
+use crate::secret_rules;
 
 /// The socket's name in the data directory.
 pub const FILE_NAME: &str = "agent.sock";
@@ -95,9 +97,10 @@ pub(crate) async fn serve(listener: UnixListener, context: Arc<Context>) {
 }
 
 async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
-    let peer = stream.peer_cred()?.uid();
+    let peer = stream.peer_cred()?;
+    let process = peer.pid().and_then(|pid| u32::try_from(pid).ok());
     let own = rustix::process::geteuid().as_raw();
-    let reply = if peer == own || peer == 0 {
+    let reply = if peer.uid() == own || peer.uid() == 0 {
         let mut line = String::new();
         // One byte more than the longest line tells a line that is too long.
         let mut reader = BufReader::new((&mut stream).take(LINE_MAX as u64 + 1));
@@ -107,7 +110,7 @@ async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
                 if read? > LINE_MAX {
                     refused("the request is too long")
                 } else {
-                    match answer(&line, context).await {
+                    match answer(&line, process, context).await {
                         Some(reply) => reply,
                         None => return Ok(()),
                     }
@@ -123,9 +126,9 @@ async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// `None` where the connection ends without an answer: whoever brings a job to an agent that is about to end brings it
-/// again, to the next one, and who asks how it is asks that one.
-async fn answer(line: &str, context: &Context) -> Option<Reply> {
+/// `None` where the connection ends without an answer, because the agent is about to end: a job is brought again, and
+/// credentials are asked for again, of the next one.
+async fn answer(line: &str, process: Option<u32>, context: &Context) -> Option<Reply> {
     let Ok(request) = serde_json::from_str(line) else {
         return Some(refused("this is not a request that this version of the agent knows"));
     };
@@ -141,21 +144,13 @@ async fn answer(line: &str, context: &Context) -> Option<Reply> {
             }
         }
         Request::Credentials { secret_id } => {
-            let jobs = context.dispatcher.uses_secret(&secret_id).await;
-            if jobs.is_empty() {
-                return Some(refused(&format!(
-                    "no running job was given secret {secret_id}; scripts get the credentials of their own secret"
-                )));
-            }
-            match context.secrets.get(&secret_id).await {
-                Ok(fetched) => {
-                    note_handed_out(context, &jobs, fetched.version).await;
-                    Reply::Credentials(fetched.credentials)
-                }
-                Err(error) => refused(&error.to_string()),
+            let jobs = context.dispatcher.askers().await?;
+            match credentials(&secret_id, process, jobs, context).await {
+                Ok(credentials) => Reply::Credentials(credentials),
+                Err(message) => refused(&message),
             }
         }
-        Request::Jobs {} => Reply::Jobs(context.dispatcher.jobs().await),
+        Request::Jobs {} => Reply::Jobs(context.dispatcher.jobs().await?),
         Request::Kill { job } => match context.dispatcher.kill(&job).await {
             Ok(job) => Reply::Killing(job),
             Err(error) => refused(&sources(&error)),
@@ -168,12 +163,36 @@ async fn answer(line: &str, context: &Context) -> Option<Reply> {
     })
 }
 
-/// Which of the jobs asks is not known; each of them may.
-async fn note_handed_out(context: &Context, jobs: &[String], version: String) {
-    let directories: Vec<PathBuf> = jobs.iter().map(|job_id| context.job_dir(job_id)).collect();
-    let noting = tokio::task::spawn_blocking(move || {
-        directories.iter().try_for_each(|directory| crate::handed_out::note(directory, &version))
-    });
+/// The credentials of the asking job's own secret; of no other, for its log would not be masked.
+async fn credentials(
+    secret_id: &str,
+    process: Option<u32>,
+    jobs: Vec<Asker>,
+    context: &Context,
+) -> Result<Credentials, String> {
+    let jobs_dir = context.jobs_dir.clone();
+    let find = move || asker::find(process?, jobs, &jobs_dir);
+    let Ok(Some(asker)) = tokio::task::spawn_blocking(find).await else {
+        return Err(
+            "only the scripts of running jobs are given credentials, and this is no process of one".into()
+        );
+    };
+    let Asker { job_id, workflow_id, workflow_execution_id, job_name, secret_id: own } = asker;
+    if !secret_rules::same(&own, secret_id) {
+        let own = if own.is_empty() { "no secret" } else { &own };
+        return Err(format!(
+            "job {job_name} of run {workflow_execution_id} was given {own}, and is given no other; to use {secret_id}, \
+             make it the secret_id of workflow {workflow_id}"
+        ));
+    }
+    let fetched = context.secrets.get(&own).await.map_err(|error| error.to_string())?;
+    context.config.secrets.problem_of(&workflow_id, &fetched.name, &fetched.arn).map_or(Ok(()), Err)?;
+    note_handed_out(context.job_dir(&job_id), fetched.version).await;
+    Ok(fetched.credentials)
+}
+
+async fn note_handed_out(directory: PathBuf, version: String) {
+    let noting = tokio::task::spawn_blocking(move || crate::handed_out::note(&directory, &version));
     if let Ok(Err(error)) = noting.await {
         // A full disk, most likely. The password is masked by this process, and by the next if it can have it at once.
         tracing::warn!(%error, "it cannot be noted that a script is given credentials");

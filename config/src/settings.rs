@@ -33,7 +33,8 @@ const LOCAL_REGION: &str = "us-east-1";
 const BACKENDS: [&str; 2] = ["local", "aws"];
 
 /// Tables whose keys are the operator's own.
-const OPEN_TABLES: [&str; 4] = ["agent.environment", "agent.pools", "local.agents", "local.secrets"];
+const OPEN_TABLES: [&str; 5] =
+    ["agent.environment", "agent.pools", "agent.secrets", "local.agents", "local.secrets"];
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -141,6 +142,8 @@ pub struct Agent {
     pub tags: String,
     /// Address of health and metrics; empty for none.
     pub listen: String,
+    /// Which secrets workflows may use: patterns of secrets by pattern of workflow ids.
+    pub secrets: BTreeMap<String, Vec<String>>,
     /// Directories searched for programs by scripts.
     pub path: String,
     /// More environment variables for every script.
@@ -275,11 +278,7 @@ impl Settings {
         }
         unknown_secret_keys(&table, &mut problems);
         wrong_counts(&table, &mut problems);
-        for name in table.get("parameter_names").and_then(Value::as_array).into_iter().flatten() {
-            if !name.is_str() {
-                problems.push(format!("parameter_names: must be a list of texts, has {name}"));
-            }
-        }
+        wrong_lists(&table, &mut problems);
         if let Some(word) =
             table.get("backend").and_then(Value::as_str).filter(|word| !BACKENDS.contains(word))
         {
@@ -487,6 +486,24 @@ fn wrong_counts(table: &Table, problems: &mut Vec<String>) {
     }
     for (name, value) in agent.get("pools").and_then(Value::as_table).into_iter().flatten() {
         check(format!("agent.pools.{name}"), value, 1, 100_000);
+    }
+}
+
+/// Lists of secrets that are none.
+fn wrong_lists(table: &Table, problems: &mut Vec<String>) {
+    for name in table.get("parameter_names").and_then(Value::as_array).into_iter().flatten() {
+        if !name.is_str() {
+            problems.push(format!("parameter_names: must be a list of texts, has {name}"));
+        }
+    }
+    let lists = table.get("agent").and_then(|agent| agent.get("secrets")).and_then(Value::as_table);
+    for (workflow, list) in lists.into_iter().flatten() {
+        let words = list.as_array().is_some_and(|list| list.iter().all(Value::is_str));
+        if !words {
+            problems.push(format!(
+                "agent.secrets.{workflow}: is {list}, must be a list of secrets, for instance [\"rsqlflow/team-a/*\"]"
+            ));
+        }
     }
 }
 

@@ -91,6 +91,15 @@ fn pools_are_the_operators_own() {
 }
 
 #[test]
+fn secrets_are_listed_by_workflow() {
+    let settings = load("[agent.secrets]\n'nightly-*' = ['rsqlflow/team-a/*', 'x']\nw = []", &[]).unwrap();
+    assert_eq!(settings.agent.secrets["nightly-*"], ["rsqlflow/team-a/*", "x"]);
+    assert!(load("", &[]).unwrap().agent.secrets.is_empty());
+    let wrong = load("[agent.secrets]\n'nightly-*' = 'rsqlflow/x'\nw = ['a', 1]", &[]).unwrap_err();
+    insta::assert_snapshot!(wrong);
+}
+
+#[test]
 fn limits_that_are_none_are_told() {
     let counts = load(
         "[agent]\nmax_running_jobs = -1\ngrace_seconds = -1\nlog_limit_bytes = -1\nlog_retention_days = 999999999\nmin_free_mib = 9223372036854775807\n[agent.pools]\netl = 0\nbi = 'two'",

@@ -9,7 +9,7 @@ use rsqlflow_agent::JobInfo;
 use rsqlflow_agent::client;
 use rsqlflow_agent::protocol::{AgentStatus, Reply, Request};
 
-use super::{Cli, Failure, answered, ask, print, socket, tell, unexpected};
+use super::{Cli, Failure, ask, ask_patiently, print, tell, unexpected};
 
 /// How often `--wait` looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -60,22 +60,17 @@ fn set(cli: &Cli, drained: bool) -> Result<AgentStatus, Failure> {
 }
 
 fn status_now(cli: &Cli) -> Result<AgentStatus, Failure> {
-    match ask_patiently(cli, &Request::Status {})? {
+    match ask_patiently(cli, &Request::Status {}, client::SUBMIT_PATIENCE)? {
         Reply::Status(status) => Ok(status),
         _ => Err(unexpected()),
     }
 }
 
 fn jobs(cli: &Cli) -> Result<Vec<JobInfo>, Failure> {
-    match ask_patiently(cli, &Request::Jobs {})? {
+    match ask_patiently(cli, &Request::Jobs {}, client::SUBMIT_PATIENCE)? {
         Reply::Jobs(jobs) => Ok(jobs),
         _ => Err(unexpected()),
     }
-}
-
-/// An agent that restarts is back soon.
-fn ask_patiently(cli: &Cli, request: &Request) -> Result<Reply, Failure> {
-    answered(client::ask_patiently(&socket(cli)?, request, client::SUBMIT_PATIENCE))
 }
 
 /// What is not done yet.

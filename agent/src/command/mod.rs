@@ -13,6 +13,7 @@ pub(crate) mod submit;
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -21,6 +22,7 @@ use rsqlflow_agent::protocol::{Reply, Request};
 use rsqlflow_agent::{SOCKET_FILE_NAME, client};
 use rsqlflow_config::settings::{FILE_NAME, Settings, SettingsError};
 use rsqlflow_config::visible::shown;
+use rsqlflow_supervisor::tree::JOB_VARIABLE;
 
 /// The daemon on the host that runs scripts.
 #[derive(Parser)]
@@ -129,11 +131,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = client::SUBMIT_PATIENCE.as_secs())]
         patience: u64,
     },
-    /// Print shell assignments with the warehouse credentials of a running job's secret. For get_redshift_creds.sh.
+    /// Print shell assignments with the warehouse credentials of the job's own secret. For get_redshift_creds.sh, and for
+    /// nobody but a job's script.
     #[command(hide = true)]
     Credentials {
         /// The secret's id.
         secret_id: String,
+        /// Seconds to wait for an agent that does not listen: one that restarts is back soon.
+        #[arg(long, value_name = "SECONDS", default_value_t = client::SCRIPT_PATIENCE.as_secs())]
+        patience: u64,
     },
     /// List the jobs that are not settled.
     #[command(after_help = JOBS_EXAMPLES)]
@@ -251,17 +257,28 @@ fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
     Ok(data_dir.join(SOCKET_FILE_NAME))
 }
 
+/// Asks the agent. A script waits for one that restarts, an operator does not.
 pub(crate) fn ask(cli: &Cli, request: &Request) -> Result<Reply, Failure> {
-    answered(client::ask(&socket(cli)?, request))
+    let in_a_job = std::env::var_os(JOB_VARIABLE).is_some();
+    ask_patiently(cli, request, if in_a_job { client::SCRIPT_PATIENCE } else { Duration::ZERO })
 }
 
-fn answered(answer: Result<Reply, ClientError>) -> Result<Reply, Failure> {
+/// Asks the agent, and waits for so long for one that is not there.
+pub(crate) fn ask_patiently(cli: &Cli, request: &Request, patience: Duration) -> Result<Reply, Failure> {
+    answered(client::ask_patiently(&socket(cli)?, request, patience), patience)
+}
+
+fn answered(answer: Result<Reply, ClientError>, patience: Duration) -> Result<Reply, Failure> {
     match answer {
         Ok(Reply::Refused { message }) => Err(Failure::Refused(message)),
         Ok(reply) => Ok(reply),
         Err(error) => {
             let remedy = remedy(&error);
-            Err(Failure::Unreached(anyhow::anyhow!("{:#}; {remedy}", anyhow::Error::new(error))))
+            let waited = match patience.as_secs() {
+                1.. if error.passes() => format!(" (waited {} s for it to come back)", patience.as_secs()),
+                _ => String::new(),
+            };
+            Err(Failure::Unreached(anyhow::anyhow!("{:#}{waited}; {remedy}", anyhow::Error::new(error))))
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use rsqlflow_agent::client;
 use rsqlflow_agent::protocol::{Reply, Request};
 
-use super::{Cli, Failure, answered, ask, print, print_as_is, socket, unexpected};
+use super::{Cli, Failure, answered, ask_patiently, print, print_as_is, socket, unexpected};
 
 pub(crate) fn submit(cli: &Cli, ssm_command_id: Option<String>, patience: Duration) -> Result<(), Failure> {
     if std::io::stdin().is_terminal() {
@@ -27,7 +27,7 @@ pub(crate) fn submit(cli: &Cli, ssm_command_id: Option<String>, patience: Durati
              is older than the agent: deploy the template again"
         )));
     }
-    match answered(client::submit(&socket(cli)?, request, ssm_command_id, patience))? {
+    match answered(client::submit(&socket(cli)?, request, ssm_command_id, patience), patience)? {
         Reply::Accepted(accepted) => {
             let again = if accepted.duplicate { " (it was accepted before)" } else { "" };
             print(&format!("accepted as job {}{again}\n", accepted.job_id))
@@ -36,8 +36,8 @@ pub(crate) fn submit(cli: &Cli, ssm_command_id: Option<String>, patience: Durati
     }
 }
 
-pub(crate) fn credentials(cli: &Cli, secret_id: &str) -> Result<(), Failure> {
-    match ask(cli, &Request::Credentials { secret_id: secret_id.to_owned() })? {
+pub(crate) fn credentials(cli: &Cli, secret_id: &str, patience: Duration) -> Result<(), Failure> {
+    match ask_patiently(cli, &Request::Credentials { secret_id: secret_id.to_owned() }, patience)? {
         Reply::Credentials(credentials) => print_as_is(&credentials.to_shell()),
         _ => Err(unexpected()),
     }

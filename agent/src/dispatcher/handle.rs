@@ -8,6 +8,7 @@ use rsqlflow_supervisor::process::boot_id;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::asker::Asker;
 use crate::interrupt::Interrupt;
 use crate::journal::{Entry, Journal, JournalError, StoredJob};
 use crate::logs::mark::LogMark;
@@ -146,12 +147,11 @@ pub(super) enum Message {
     Settled {
         job_id: String,
     },
-    UsesSecret {
-        secret_id: String,
-        reply: oneshot::Sender<Vec<String>>,
+    Askers {
+        reply: oneshot::Sender<Option<Vec<Asker>>>,
     },
     Jobs {
-        reply: oneshot::Sender<Vec<JobInfo>>,
+        reply: oneshot::Sender<Option<Vec<JobInfo>>>,
     },
     Kill {
         job: String,
@@ -327,14 +327,14 @@ impl Handle {
         self.ask(|reply| Message::Overview { reply }).await
     }
 
-    /// The jobs that were given the secret and may still ask for it.
-    pub(crate) async fn uses_secret(&self, secret_id: &str) -> Vec<String> {
-        let secret_id = secret_id.into();
-        self.ask(|reply| Message::UsesSecret { secret_id, reply }).await.unwrap_or_default()
+    /// The jobs whose scripts may ask for something; nothing where the agent stops, and the next one is to be asked.
+    pub(crate) async fn askers(&self) -> Option<Vec<Asker>> {
+        self.ask(|reply| Message::Askers { reply }).await.flatten()
     }
 
-    pub(crate) async fn jobs(&self) -> Vec<JobInfo> {
-        self.ask(|reply| Message::Jobs { reply }).await.unwrap_or_default()
+    /// The jobs that are not settled; nothing where the agent stops, and the next one is to be asked.
+    pub(crate) async fn jobs(&self) -> Option<Vec<JobInfo>> {
+        self.ask(|reply| Message::Jobs { reply }).await.flatten()
     }
 
     /// How many jobs there are, or nothing when the dispatcher has ended.

@@ -8,7 +8,7 @@
 //! * After a carriage return a terminal writes over what it showed: of `10%\r20%\r30%` the event says `30%`.
 //! * What is not UTF-8 becomes U+FFFD; characters are not split.
 //! * Secrets are masked before anything is split, and a line that is shown as it stands is shown only up to what may
-//!   become a secret, so none escapes in two halves. A secret that has a line end or a carriage return in it is not found.
+//!   become a secret, so none escapes in two halves. One that has line ends in it is found line by line.
 //!
 //! Every event says where in the input it ends, and from there another [`Lines`] can go on: what it must know of the
 //! past is in the byte before. Never more than one event's text is in memory.

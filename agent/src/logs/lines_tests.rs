@@ -6,13 +6,13 @@ const SECRET: &[u8] = b"secret";
 /// Short events, so that little input makes many.
 fn lines(position: usize, input: &[u8]) -> Lines {
     let before = position.checked_sub(1).map(|before| input[before]);
-    let redactor = Redactor::new([SECRET.to_vec(), b"secret-and-more".to_vec()]);
+    let redactor = Redactor::exactly(&[SECRET, b"secret-and-more"]);
     Lines { body_max: 24, ..Lines::new(redactor, position as u64, before) }
 }
 
 fn whole(input: &[u8]) -> Vec<String> {
     let mut all = Vec::new();
-    let mut lines = Lines::new(Redactor::new([SECRET.to_vec()]), 0, None);
+    let mut lines = Lines::new(Redactor::exactly(&[SECRET]), 0, None);
     for chunk in input.chunks(64 * 1024) {
         lines.feed(chunk, |line| all.push(line.text));
     }
@@ -147,7 +147,7 @@ fn what_terminals_overwrite_is_left_out() {
 
 #[test]
 fn what_has_no_end_yet_can_be_shown() {
-    let mut lines = Lines::new(Redactor::new([SECRET.to_vec()]), 0, None);
+    let mut lines = Lines::new(Redactor::exactly(&[SECRET]), 0, None);
     let mut all = Vec::new();
     lines.feed(b"Password for sec", |line| all.push(line));
     lines.flush(false, |line| all.push(line));

@@ -7,6 +7,7 @@
 //! A script runs by its first line whether or not its executable bit is set, with `sh` where it has none; a `.sql` or
 //! `.rsql` file runs with `rsql`. Nothing here goes through a shell: names and arguments reach the script as they are.
 
+mod acl;
 mod elf;
 mod first_line;
 mod group;

@@ -4,6 +4,7 @@
 //! belong to root or to the agent's user, and others must not be able to write to it. A group may where it is root's, or
 //! the agent's own and nobody else's: with a private group per user and umask 002 that is every new file. A directory
 //! above the scripts directory may be writable by all where its sticky bit keeps others from renaming what is in it, as in /tmp.
+//! An access control list gives nobody more than that ([`acl`]).
 //!
 //! The check is made at each start and costs one system call per directory. Between it and the start of the script
 //! nobody can change what was looked at except those who may.
@@ -12,6 +13,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::acl::{self, Who};
 use super::group;
 
 const STICKY: u32 = 0o1000;
@@ -41,6 +43,11 @@ pub(crate) enum ModesProblem {
          repair: chmod g-w {}", .path.display(), quoted(.path)
     )]
     Members { path: PathBuf, owner: u32, group: u32, mode: u32, others: String },
+    #[error(
+        "{} can be written by {} through its access control list (mode {mode:04o}, uid {owner}); repair: setfacl -x {} {}",
+        .path.display(), named(.who), entry(.who), quoted(.path)
+    )]
+    Listed { path: PathBuf, owner: u32, mode: u32, who: Who },
     #[error("{} cannot be looked at: {reason}", .path.display())]
     Unseen { path: PathBuf, reason: String },
 }
@@ -108,18 +115,19 @@ impl Trusted {
     fn look(self, path: &Path, above: bool) -> Result<(), ModesProblem> {
         let data = std::fs::metadata(path)
             .map_err(|error| ModesProblem::Unseen { path: path.to_owned(), reason: error.to_string() })?;
-        self.judge(path, &data, above, || group::other_members(self.group, self.user))
+        self.judge(path, &data, above, |group| group::other_members(group, self.user))
     }
 
-    /// `others` are the members of the agent's group, who are asked for only where it matters.
+    /// `others` are the members of a group apart from the agent and root, who are asked for only where it matters.
     fn judge(
         self,
         path: &Path,
         data: &Metadata,
         above: bool,
-        others: impl FnOnce() -> Vec<String>,
+        others: impl Fn(u32) -> Vec<String>,
     ) -> Result<(), ModesProblem> {
         let (owner, group, mode) = (data.uid(), data.gid(), data.mode() & 0o7777);
+        let file = path;
         let path = || path.to_owned();
         if owner != 0 && owner != self.user {
             return Err(ModesProblem::Owner { path: path(), owner, mode, user: self.user });
@@ -130,17 +138,51 @@ impl Trusted {
         if mode & WORLD_WRITABLE != 0 {
             return Err(ModesProblem::World { path: path(), owner, mode });
         }
-        if mode & GROUP_WRITABLE == 0 || group == 0 {
+        // With a list these bits are its mask: without them no entry of it lets anybody write.
+        if mode & GROUP_WRITABLE == 0 {
             return Ok(());
         }
-        if group != self.group {
-            return Err(ModesProblem::Group { path: path(), owner, group, mode });
+        let listed = acl::writers(file)
+            .map_err(|error| ModesProblem::Unseen { path: path(), reason: error.to_string() })?;
+        for who in listed.unwrap_or_else(|| vec![Who::OwnGroup]) {
+            let trusted = match who {
+                Who::User(user) => user == 0 || user == self.user,
+                Who::Group(group) => group == 0 || group == self.group && others(group).is_empty(),
+                Who::OwnGroup if group == 0 => true,
+                Who::OwnGroup if group != self.group => {
+                    return Err(ModesProblem::Group { path: path(), owner, group, mode });
+                }
+                Who::OwnGroup => {
+                    let others = others(group);
+                    if !others.is_empty() {
+                        let others = others.join(", ");
+                        return Err(ModesProblem::Members { path: path(), owner, group, mode, others });
+                    }
+                    true
+                }
+            };
+            if !trusted {
+                return Err(ModesProblem::Listed { path: path(), owner, mode, who });
+            }
         }
-        let others = others();
-        if others.is_empty() {
-            return Ok(());
-        }
-        Err(ModesProblem::Members { path: path(), owner, group, mode, others: others.join(", ") })
+        Ok(())
+    }
+}
+
+fn named(who: &Who) -> String {
+    match who {
+        Who::User(id) => format!("user {id}"),
+        Who::Group(id) => format!("group {id}"),
+        Who::OwnGroup => "its group".into(),
+    }
+}
+
+/// An entry as setfacl names it.
+fn entry(who: &Who) -> String {
+    match who {
+        Who::User(id) => format!("u:{id}"),
+        Who::Group(id) => format!("g:{id}"),
+        Who::OwnGroup => "g:".into(),
     }
 }
 
@@ -245,14 +287,49 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_lets_others_write_is_refused_on_every_file_and_directory() {
+        let dir = dir();
+        let scripts = &dir.scripts;
+        // Root's group is always trusted, so with it only the list is judged.
+        let own = Trusted::own();
+        for path in ["sub/x.sh", "sub", "", ".."] {
+            let path = scripts.join(path).canonicalize().unwrap();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+            let with = |named: &[(u16, u32, u16)], mask| {
+                let set = acl::tests::set(&path, &acl::tests::list(4, named, mask));
+                set.then(|| check(scripts, "sub/x.sh").map_err(|problem| problem.to_string()))
+            };
+            let Some(user) = with(&[(0x02, own.user + 1, 7)], 7) else { return };
+            let user = user.unwrap_err();
+            let repair = format!("setfacl -x u:{} {}", own.user + 1, path.display());
+            assert!(user.contains("through its access control list") && user.ends_with(&repair), "{user}");
+            let group = with(&[(0x08, own.group + 1, 6)], 7).unwrap().unwrap_err();
+            assert!(
+                group.ends_with(&format!("setfacl -x g:{} {}", own.group + 1, path.display())),
+                "{group}"
+            );
+            for (named, mask) in [
+                (&[(0x02, own.user + 1, 7)][..], 5),
+                (&[(0x02, own.user + 1, 5), (0x08, own.group + 1, 5)], 7),
+                (&[(0x02, own.user, 7), (0x02, 0, 7), (0x08, 0, 7)], 7),
+            ] {
+                assert_eq!(with(named, mask).unwrap(), Ok(()), "{named:?} {mask}");
+            }
+            rustix::fs::removexattr(&path, "system.posix_acl_access").unwrap();
+            set(&path, mode);
+        }
+        assert_eq!(check(scripts, "sub/x.sh"), Ok(()));
+    }
+
+    #[test]
     fn owners_and_groups() {
         let dir = dir();
         let data = std::fs::metadata(&dir.scripts).unwrap();
-        let judge = |user, group| Trusted { user, group }.judge(&dir.scripts, &data, false, Vec::new);
+        let judge = |user, group| Trusted { user, group }.judge(&dir.scripts, &data, false, |_| Vec::new());
         set(&dir.scripts, 0o775);
         let data = std::fs::metadata(&dir.scripts).unwrap();
         let shared = |group, others: &[&str]| {
-            let others = || others.iter().map(|name| name.to_string()).collect();
+            let others = |_| others.iter().map(|name| name.to_string()).collect();
             Trusted { user: data.uid(), group }.judge(&dir.scripts, &data, false, others)
         };
         let with_group = |group| shared(group, &[]);
@@ -276,6 +353,8 @@ mod tests {
         let group = ModesProblem::Group { path: "/srv/scripts".into(), owner: 998, group: 100, mode: 0o2775 };
         let (path, others) = ("/srv/scripts".into(), "ann, bob".into());
         let members = ModesProblem::Members { path, owner: 0, group: 997, mode: 0o770, others };
-        insta::assert_snapshot!(format!("{owner}\n{world}\n{group}\n{members}"));
+        let listed = |who| ModesProblem::Listed { path: "/srv/scripts".into(), owner: 0, mode: 0o775, who };
+        let lists = format!("{}\n{}", listed(Who::User(1001)), listed(Who::Group(100)));
+        insta::assert_snapshot!(format!("{owner}\n{world}\n{group}\n{members}\n{lists}"));
     }
 }

@@ -91,6 +91,28 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
     Some(Stat { state, parent, group, start_ticks })
 }
 
+/// The processes above one, its parent first. A script's processes stay below their supervisor, which is their subreaper,
+/// whatever parents and sessions they had.
+pub fn ancestors(pid: u32) -> Vec<ProcessMark> {
+    /// A parent may end while it is looked at, and another has its children then.
+    const TRIES: u32 = 10;
+    let mut found = Vec::new();
+    for _ in 0..TRIES {
+        found.clear();
+        let mut at = stat(pid);
+        while let Some(Stat { parent, .. }) = at {
+            if parent == 0 {
+                return found;
+            }
+            at = stat(parent);
+            if let Some(above) = &at {
+                found.push(ProcessMark { pid: parent, start_ticks: above.start_ticks, boot_id: boot_id() });
+            }
+        }
+    }
+    found
+}
+
 /// Every process id of the host.
 pub(crate) fn all() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
@@ -100,6 +122,18 @@ pub(crate) fn all() -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ancestors_of_a_process_begin_with_its_parent() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let above = ancestors(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(above[0], ProcessMark::of(own));
+        assert_eq!(above[1..], ancestors(own));
+        assert!(ancestors(child.id()).is_empty());
+    }
 
     #[test]
     fn a_mark_names_one_process() {

@@ -15,6 +15,7 @@ mod host;
 mod identity;
 mod operators;
 mod output;
+mod passwords;
 mod recovery;
 mod reporting;
 mod scripts;

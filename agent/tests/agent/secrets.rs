@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use rsqlflow_agent::SecretRules;
+
 use crate::fake_aws::{Answer, FakeAws, PASSWORD};
 use crate::world::{TOKEN, Told, World, until};
 
@@ -42,24 +44,94 @@ async fn a_secret_that_is_not_there_fails_the_script_clearly() {
 }
 
 #[tokio::test]
-async fn only_the_secret_of_a_running_job_is_given() {
+async fn credentials_are_given_to_the_scripts_of_a_job_alone() {
     let world = World::new().await;
     let socket = world.agent().socket().to_owned();
-    let ask = |id: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rsqlflow-agent"));
-        command.args(["credentials", id]).env("RSQLFLOW_AGENT_SOCKET", &socket);
-        tokio::task::spawn_blocking(move || command.output().unwrap())
-    };
-    let refused = ask("warehouse").await.unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("no running job was given secret warehouse"));
     let go = world.dir.path().join("go");
     world.script("job.sh", &format!("while ! [ -e {} ]; do sleep 0.05; done", go.display()));
-    world.submit(&world.request("job.sh")).await;
-    assert!(ask("warehouse").await.unwrap().status.success());
-    assert_eq!(ask("other").await.unwrap().status.code(), Some(1));
+    let job = world.submit(&world.request("job.sh")).await;
+    // Not even with the job's own environment.
+    let mut ask = Command::new(env!("CARGO_BIN_EXE_rsqlflow-agent"));
+    ask.args(["credentials", "warehouse"])
+        .env("RSQLFLOW_AGENT_SOCKET", &socket)
+        .env("RSQLFLOW_JOB_ID", job.job_id);
+    let refused = tokio::task::spawn_blocking(move || ask.output().unwrap()).await.unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    insta::assert_snapshot!(String::from_utf8_lossy(&refused.stderr), @"rsqlflow-agent: only the scripts of running jobs are given credentials, and this is no process of one");
     std::fs::write(go, "").unwrap();
     world.settled().await;
+    assert!(world.aws.calls("GetSecretValue").is_empty());
+}
+
+#[tokio::test]
+async fn a_job_is_given_its_own_secret_and_no_other_s() {
+    let mut world = World::stopped();
+    world.config.environment.insert("TMPDIR".into(), world.dir.path().display().to_string());
+    world.start().await;
+    let go = world.dir.path().join("go");
+    world.script("other.sh", &format!("while ! [ -e {} ]; do sleep 0.05; done", go.display()));
+    let mut other = world.request("other.sh");
+    other.task_token.push_str("-other");
+    other.secret_id = "other".into();
+    let other = world.submit(&other).await;
+    let arn = "arn:aws:secretsmanager:us-east-1:1:secret:warehouse-AbCdEf";
+    world.script(
+        "job.sh",
+        &format!(
+            "export RSQLFLOW_JOB_ID={}\n\
+             rsqlflow-agent credentials other && exit 1\n\
+             . \"$1/get_redshift_creds.sh\" \"$2\"\n\
+             rsqlflow-agent credentials {arn} > $TMPDIR/given || exit 2\n\
+             # Whatever sessions and parents it has by then.\n\
+             (setsid sh -c 'rsqlflow-agent credentials warehouse > $TMPDIR/late; echo $? > $TMPDIR/code' &)\n\
+             until [ -s $TMPDIR/code ]; do sleep 0.05; done; cat $TMPDIR/code $TMPDIR/late; exit 7",
+            other.job_id
+        ),
+    );
+    world.submit(&world.request("job.sh")).await;
+    let Told::Failure(_, failure) = world.told().await else { panic!("succeeded") };
+    assert_eq!(failure.exit_code, Some(7), "{}", failure.message);
+    // Only the job that asked may show the password.
+    let handed_out = |job: &str| world.config.data_dir.join("jobs").join(job).join("handed-out").exists();
+    assert!(!handed_out(&other.job_id));
+    std::fs::write(go, "").unwrap();
+    world.settled().await;
+    assert!(world.aws.calls("GetSecretValue").iter().all(|call| call["SecretId"] == "warehouse"));
+    insta::assert_snapshot!(world.events().join("\n"));
+}
+
+fn rules(workflow: &str, secret: &str) -> SecretRules {
+    let more = [(workflow.to_owned(), vec![secret.to_owned()])].into();
+    SecretRules::Listed { common: "rsqlflow/warehouse".into(), more }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_the_workflow_s_is_refused_before_the_script_starts() {
+    for (workflow, runs) in [("other", false), ("night*", true)] {
+        let mut world = World::stopped();
+        world.config.secrets = rules(workflow, "warehouse");
+        world.start().await;
+        let seen = world.dir.path().join("seen");
+        let told = world.run(&format!("touch {}", seen.display())).await;
+        assert_eq!((matches!(told, Told::Success(_)), seen.exists()), (runs, runs), "{told:?}");
+        if let Told::Failure(error, failure) = told {
+            assert_eq!(error, "Rsql.NotStarted");
+            assert!(failure.message.contains("workflow nightly may not use secret warehouse"), "{failure:?}");
+        }
+        world.settled().await;
+        assert!(world.aws.calls("GetSecretValue").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_judged_by_its_own_name_when_it_is_handed_out() {
+    let mut world = World::stopped();
+    world.config.secrets = rules("nightly", "warehouse");
+    world.start().await;
+    // The service's answer is that of a secret x.
+    let told = world.run(". \"$1/get_redshift_creds.sh\" \"$2\"\necho \"$PASSWORD\"").await;
+    let Told::Failure(_, failure) = told else { panic!("succeeded") };
+    assert!(failure.message.contains("workflow nightly may not use secret x"), "{}", failure.message);
 }
 
 #[tokio::test]

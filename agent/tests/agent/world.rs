@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rsqlflow_agent::{Accepted, Agent, AgentConfig, Scripts};
+use rsqlflow_agent::{Accepted, Agent, AgentConfig, Scripts, SecretRules};
 use rsqlflow_config::job::{JobFailure, JobRequest, JobSuccess, VERSION};
 use rsqlflow_config::names::ParameterNames;
 use rsqlflow_supervisor::run_file::RunFile;
@@ -64,6 +64,7 @@ impl World {
             parameter_names: ParameterNames::default(),
             listen: None,
             strict_modes: true,
+            secrets: SecretRules::All,
         };
         Self { dir, aws: FakeAws::new(), config, agent: None }
     }

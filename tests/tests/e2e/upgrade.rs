@@ -107,3 +107,56 @@ fn ten_scripts_outlive_an_upgrade() {
     let left = site.processes(&[]);
     assert!(left.is_empty(), "processes are left: {left:?}");
 }
+
+/// What a script asks of its agent waits for one that is away: killed, stopped, or replaced.
+#[test]
+fn a_dozen_scripts_get_their_credentials_through_restarts_of_the_agent() {
+    const SCRIPTS: usize = 12;
+    let site = Site::new();
+    site.settings(&format!(
+        "heartbeat_seconds = 60\n[local]\nagent_socket = \"{}\"\n",
+        daemon::socket(&site).display()
+    ));
+    site.script(
+        "ask.sh",
+        "#!/bin/sh\ntouch $JOB_NAME.asks\nuntil [ -e enough ]; do\n\
+         rsqlflow-agent credentials \"$2\" > $JOB_NAME.given || exit 1\n\
+         rsqlflow-agent jobs --json > $JOB_NAME.jobs || exit 2\n\
+         . \"$1/get_redshift_creds.sh\" \"$2\"; echo >> $JOB_NAME.answers\ndone\n",
+    );
+    let jobs: Vec<Value> =
+        (0..SCRIPTS).map(|n| json!({"script": "ask.sh", "job_name": format!("job-{n}")})).collect();
+    site.put(&json!({"workflow_id": "w", "workflow_stages": [
+        {"execution_type": "parallel", "execution_flag": "y", "scripts": jobs}]}));
+    let up = Up::start(&site);
+    let mut daemon = Daemon::start(&site, &up.endpoint());
+    site.rsqlflow(&["run", "w", "--id", "r"]).expect(0);
+    let answers = || -> Vec<usize> {
+        (0..SCRIPTS).map(|n| site.lines(&format!("scripts/job-{n}.answers")).len()).collect()
+    };
+    let all_have =
+        |more: &[usize]| answers().iter().zip(more).all(|(now, before)| now > before).then_some(());
+    wait_for("every script to have asked", || all_have(&[0; SCRIPTS]));
+    for round in 0..8 {
+        if round % 2 == 0 {
+            daemon.kill_9()
+        } else {
+            daemon.stop()
+        }
+        let before = answers();
+        daemon.restart();
+        daemon.wait_until_it_listens();
+        wait_for("every script to be answered by the next agent", || {
+            let status = site.status("r");
+            let ended =
+                |job: &Value| !["triggered", "running"].contains(&job["execution_status"].as_str().unwrap());
+            let failed = status["jobs"].as_array().into_iter().flatten().find(|job| ended(job));
+            assert!(failed.is_none(), "round {round}: {failed:?}");
+            all_have(&before)
+        });
+    }
+    site.file("scripts/enough", "");
+    wait_for("the run to end", || (site.status("r")["execution_status"] == "completed").then_some(()));
+    daemon.stop();
+    up.stop();
+}
