@@ -7,7 +7,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::interrupt::Interrupt;
 use crate::journal::{Entry, Journal, JournalError, StoredJob};
-use crate::logs::mark::LogMark;
 use crate::outcome::{AttemptEnd, Outcome};
 use crate::protocol::{Accepted, JobInfo};
 use crate::queue::{UnknownPool, Waiting};
@@ -78,93 +77,25 @@ pub(crate) struct Overview {
 }
 
 pub(super) enum Message {
-    Submit {
-        job: Box<StoredJob>,
-        reply: oneshot::Sender<Result<Accepted, SubmitError>>,
-    },
-    Refused {
-        addressee: Addressee,
-        error: JobError,
-        message: String,
-    },
-    Launch {
-        job: Box<StoredJob>,
-        recovered: bool,
-    },
-    Recover {
-        jobs: Vec<StoredJob>,
-    },
-    TakenUp {
-        job_id: String,
-    },
-    Started {
-        job_id: String,
-        attempt: u32,
-        at: String,
-    },
-    Adopted {
-        job: Waiting,
-        attempt: u32,
-        since: String,
-    },
-    Waits {
-        job_id: String,
-        what: String,
-    },
-    Acknowledged {
-        job_id: String,
-        entry: Entry,
-    },
-    Queue {
-        job: Waiting,
-        reply: oneshot::Sender<Result<(), UnknownPool>>,
-    },
-    AttemptEnded {
-        job_id: String,
-        attempt: u32,
-        end: AttemptEnd,
-    },
-    Outcome {
-        job_id: String,
-        outcome: Outcome,
-        reply: oneshot::Sender<Result<(), JournalError>>,
-    },
-    LogSending {
-        job_id: String,
-        attempt: u32,
-        mark: LogMark,
-        reply: oneshot::Sender<Result<(), JournalError>>,
-    },
-    LogShipped {
-        job_id: String,
-        attempt: u32,
-        mark: LogMark,
-    },
-    Settled {
-        job_id: String,
-    },
-    UsesSecret {
-        secret_id: String,
-        reply: oneshot::Sender<Vec<String>>,
-    },
-    Jobs {
-        reply: oneshot::Sender<Vec<JobInfo>>,
-    },
-    Kill {
-        job: String,
-        reply: oneshot::Sender<Result<JobInfo, KillError>>,
-    },
-    Drain {
-        drained: bool,
-        reply: oneshot::Sender<std::io::Result<()>>,
-    },
-    Overview {
-        reply: oneshot::Sender<Overview>,
-    },
-    Stop {
-        how: Interrupt,
-        reply: oneshot::Sender<()>,
-    },
+    Submit { job: Box<StoredJob>, reply: oneshot::Sender<Result<Accepted, SubmitError>> },
+    Refused { addressee: Addressee, error: JobError, message: String },
+    Launch { job: Box<StoredJob>, recovered: bool },
+    Recover { jobs: Vec<StoredJob> },
+    TakenUp { job_id: String },
+    Started { job_id: String, attempt: u32, at: String },
+    Adopted { job: Waiting, attempt: u32, since: String },
+    Waits { job_id: String, what: String },
+    Acknowledged { job_id: String, entry: Entry },
+    Queue { job: Waiting, reply: oneshot::Sender<Result<(), UnknownPool>> },
+    AttemptEnded { job_id: String, attempt: u32, end: AttemptEnd },
+    Outcome { job_id: String, outcome: Outcome, reply: oneshot::Sender<Result<(), JournalError>> },
+    Settled { job_id: String },
+    UsesSecret { secret_id: String, reply: oneshot::Sender<Vec<String>> },
+    Jobs { reply: oneshot::Sender<Vec<JobInfo>> },
+    Kill { job: String, reply: oneshot::Sender<Result<JobInfo, KillError>> },
+    Drain { drained: bool, reply: oneshot::Sender<std::io::Result<()>> },
+    Overview { reply: oneshot::Sender<Overview> },
+    Stop { how: Interrupt, reply: oneshot::Sender<()> },
 }
 
 /// How to speak to the dispatcher.
@@ -214,6 +145,11 @@ impl Handle {
     /// Takes up what an earlier process left. No job is given a place before each has said whether it has one.
     pub(crate) fn recover(&self, jobs: Vec<StoredJob>) {
         self.tell(Message::Recover { jobs });
+    }
+
+    /// Tells a task that its job cannot be taken up.
+    pub(crate) fn refuse(&self, addressee: Addressee, error: JobError, message: String) {
+        self.tell(Message::Refused { addressee, error, message });
     }
 
     /// The job has said where it goes on.
@@ -272,23 +208,6 @@ impl Handle {
         self.ask(|reply| Message::Outcome { job_id, outcome, reply })
             .await
             .unwrap_or(Err(JournalError::Closed))
-    }
-
-    /// Answers once the journal knows what is about to be sent.
-    pub(crate) async fn log_sending(
-        &self,
-        job_id: &str,
-        attempt: u32,
-        mark: LogMark,
-    ) -> Result<(), JournalError> {
-        let job_id = job_id.into();
-        self.ask(|reply| Message::LogSending { job_id, attempt, mark, reply })
-            .await
-            .unwrap_or(Err(JournalError::Closed))
-    }
-
-    pub(crate) fn log_shipped(&self, job_id: &str, attempt: u32, mark: LogMark) {
-        self.tell(Message::LogShipped { job_id: job_id.into(), attempt, mark });
     }
 
     pub(crate) async fn acknowledged(&self, job_id: &str, entry: Entry) -> Result<(), JournalError> {
@@ -356,6 +275,6 @@ impl Handle {
 }
 
 /// The same token is the same job. A digest, because tokens are secrets and ids are shown.
-pub(super) fn job_id(task_token: &str) -> String {
+pub(crate) fn job_id(task_token: &str) -> String {
     Sha256::digest(task_token.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
