@@ -108,9 +108,9 @@ impl Attempt {
         started_at: &str,
     ) -> Result<(), NotStarted> {
         let failed = |error: io::Error| {
-            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-                || passes(&error)
-            {
+            use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+            // What is wrong with the host's disk is no fault of the script's, and somebody mends it.
+            if matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) || passes(&error) {
                 return NotStarted::NotYet(error.to_string());
             }
             let message = format!("script {} could not be started: {error}", request.script);

@@ -75,34 +75,44 @@ pub(crate) fn write(directory: &Path, job: &StoredJob) -> io::Result<()> {
     written
 }
 
-/// Forgets what a settled job was asked to do; its logs stay.
+/// Forgets what a settled job was asked to do; its logs stay. What makes it a job goes first, and how far its logs are
+/// shipped last: an end in between leaves nothing that would be done again.
 pub(crate) fn forget(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if !is_log(&entry.path()) {
-            // One that cannot be removed now is looked for by the next agent.
-            let _ = fs::remove_file(entry.path());
-        }
+    let mut paths = paths(directory);
+    paths.sort_by_key(|path| (!path.ends_with(NAME), !has_extension(path, "run")));
+    for path in paths.iter().filter(|path| !has_extension(path, "log")) {
+        // One that cannot be removed now is looked for by the next agent.
+        let _ = fs::remove_file(path);
     }
     // A job that never printed leaves nothing.
     let _ = fs::remove_dir(directory);
 }
 
-fn is_log(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "log")
+/// Whether there are logs, and nothing of a job or an attempt any more: a settled job leaves that, and no other does,
+/// because an attempt has its run file before its log.
+pub(crate) fn is_forgotten(directory: &Path) -> bool {
+    let paths = paths(directory);
+    paths.iter().any(|path| has_extension(path, "log"))
+        && !paths.iter().any(|path| path.ends_with(NAME) || has_extension(path, "run"))
 }
 
-/// Whether there is nothing but logs, which is what a settled job leaves: an attempt has its run file before its log.
-pub(crate) fn is_forgotten(directory: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(directory) else { return false };
-    let mut paths = entries.flatten().map(|entry| entry.path()).peekable();
-    paths.peek().is_some() && paths.all(|path| is_log(&path))
+/// Whether there is nothing but logs.
+pub(crate) fn has_only_logs(directory: &Path) -> bool {
+    let paths = paths(directory);
+    !paths.is_empty() && paths.iter().all(|path| has_extension(path, "log"))
 }
 
 /// The run files of a job's attempts.
 pub(crate) fn run_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "run")).collect()
+    paths(directory).into_iter().filter(|path| has_extension(path, "run")).collect()
+}
+
+fn paths(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|own| own == extension)
 }
 
 /// The directories of all jobs, by their ids.
@@ -142,4 +152,37 @@ pub(crate) fn read(directory: &Path) -> Found {
         }
     };
     Found::Unreadable { path, why, addressee: salvage::addressee_of(&text, &own_id) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(names: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_settled_job_leaves_its_logs_and_one_that_is_not_settled_is_told_from_it() {
+        let all = ["job.json", "job.json.new", "1.run", "2.run", "1.log", "2.log", "1.shipped", "handed-out"];
+        let dir = directory(&all);
+        assert!(!is_forgotten(dir.path()) && !has_only_logs(dir.path()));
+        assert_eq!(run_files(dir.path()).len(), 2);
+        forget(dir.path());
+        assert!(is_forgotten(dir.path()) && has_only_logs(dir.path()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+
+        let half_forgotten = directory(&["1.log", "1.shipped"]);
+        assert!(is_forgotten(half_forgotten.path()) && !has_only_logs(half_forgotten.path()));
+        for unsettled in [&["1.log", "1.run"][..], &["1.log", "job.json"], &["1.shipped"], &[]] {
+            assert!(!is_forgotten(directory(unsettled).path()), "{unsettled:?}");
+        }
+        let silent = directory(&["job.json"]);
+        forget(silent.path());
+        assert!(!silent.path().exists());
+    }
 }

@@ -8,12 +8,13 @@
 //! | the journal | the files | the job |
 //! | --- | --- | --- |
 //! | unsettled | any | is taken up |
-//! | unsettled | only logs, of this boot | was settled: it left nothing else |
+//! | unsettled | logs and nothing of an attempt, in this boot | was settled: it left nothing else |
 //! | unsettled, a row that cannot be read | a job | is taken up; its file says what the row does not |
 //! | unsettled, a row that cannot be read | none | is lost; its task is told, if the token can be made out |
 //! | settled | any but logs | stays settled; the files are removed |
 //! | nothing | a job | is taken up |
 //! | nothing | an unreadable job | is lost, in the same way |
+//! | nothing | run files without a job | is lost; its command does not run again |
 //!
 //! A script that runs for a job that is lost is ended: nobody could be told how it ends, and its task may be given to
 //! another host. What is taken up asks Step Functions whether it is still waited for before it starts anything, so a job
@@ -115,8 +116,9 @@ async fn compare(journal: &Journal, jobs_dir: &Path) -> Result<Left, JournalErro
             }
         }
     }
+    let taken: HashSet<String> = left.jobs.iter().map(|job| job.job_id.clone()).collect();
     for (job_id, directory) in directories {
-        if left.jobs.iter().any(|job| job.job_id == job_id) || job_file::is_forgotten(&directory) {
+        if taken.contains(&job_id) || job_file::has_only_logs(&directory) {
             continue;
         }
         if known.contains(&job_id) && !open.contains(&job_id) || closed.contains(&job_id) {
@@ -133,11 +135,13 @@ async fn compare(journal: &Journal, jobs_dir: &Path) -> Result<Left, JournalErro
             }
             Found::Unreadable { path, why, addressee } => {
                 left.lose(&job_id, &format!("its file {} ({why})", path.display()), addressee);
+                closed.push(job_id.clone());
             }
+            // Its command may be delivered again, and its script has run.
+            Found::Nothing if !job_file::run_files(&directory).is_empty() => closed.push(job_id.clone()),
+            // Its acceptance was on its way, and whoever brought the command brings it again.
             Found::Nothing => {}
         }
-        // Its command may be delivered again, and its script has run.
-        closed.push(job_id.clone());
         left.strays.push((job_id, directory));
     }
     if !closed.is_empty() {
