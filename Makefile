@@ -1,7 +1,8 @@
 # Few targets, each on its own from a fresh clone:
 #   make demo    builds rsqlflow and runs the demo: a retail warehouse load on this machine
 #   make test    every test: units, the real binaries, PostgreSQL, the aws command line, servers that others wrote
-#   make chaos   the agent killed N times (500) while jobs run, and behind a network that fails for two minutes
+#   make chaos   the agent killed N times (500) while jobs run; behind a network that fails for two minutes; and while its
+#                journal is torn, supervisors are stopped and its disk is read-only for a while (that needs root)
 #   make bench   the benchmarks, release build, one JSON line per figure
 #   make bench-lambda   cold start and memory of the trigger function, beside the same handler in Python with boto3
 #   make bench-endpoints   what a job costs on each endpoint: the embedded default and the two servers of others

@@ -14,12 +14,13 @@ use crate::config::{AgentConfig, Clients};
 use crate::context::Context;
 use crate::dispatcher::{self, Handle, SubmitError};
 use crate::interrupt::Interrupt;
-use crate::journal::{Journal, JournalError, StoredJob};
+use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::protocol::{Accepted, JobInfo};
 use crate::secrets::Secrets;
+use crate::started::Started;
 use crate::undelivered::Undelivered;
-use crate::{host_record, http, job_file, journal, library, socket};
+use crate::{host_record, http, library, reconcile, socket};
 
 /// Why an agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,11 +112,12 @@ impl Agent {
         let path = data_dir.join("journal.db");
         let journal_error = |source| StartError::Journal { path: path.clone(), source: Box::new(source) };
         let jobs_dir = data_dir.join("jobs");
-        let (journal, unsettled) = open_journal(&path, &jobs_dir).await.map_err(journal_error)?;
+        let (journal, left) = reconcile::open(&path, &jobs_dir).await.map_err(journal_error)?;
         if !config.supervisor.is_file() {
             return Err(StartError::NoSupervisor(config.supervisor));
         }
 
+        let started = Started::of(&data_dir);
         let mut config = config;
         config.data_dir = data_dir;
         let socket = config.socket_path();
@@ -130,6 +132,7 @@ impl Agent {
         let context = Arc::new(Context {
             run_id: format!("{}/{}", rsqlflow_config::time::now(), std::process::id()),
             jobs_dir,
+            started,
             cgroup: rsqlflow_supervisor::cgroup::delegated(),
             secrets: Secrets::new(clients.secrets.clone()),
             clients,
@@ -151,10 +154,8 @@ impl Agent {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatcher::run(Arc::clone(&context), journal.clone(), mailbox, stop));
-        if !unsettled.is_empty() {
-            tracing::info!(jobs = unsettled.len(), "taking up jobs that are not settled");
-        }
-        handle.recover(unsettled);
+        // Before any command is taken that may be of the same jobs.
+        left.take_up(&context).await;
         let watched_at = pages.as_ref().and_then(|pages| pages.local_addr().ok());
         if let Some(pages) = pages {
             tasks.spawn(http::serve(pages, Arc::clone(&context), journal.clone()));
@@ -191,9 +192,10 @@ impl Agent {
         }
     }
 
-    /// Ready once the agent can do nothing any more but be started again: its journal was found corrupt.
-    pub async fn failed(&self) {
-        self.journal.failed().await;
+    /// Ready once the agent can do nothing any more but be started again: with what became of its journal, in words that
+    /// follow "the journal".
+    pub async fn failed(&self) -> &'static str {
+        self.journal.failed().await
     }
 
     /// Where the agent listens.
@@ -228,6 +230,7 @@ impl Agent {
         if let Err(error) = self.journal.settle().await {
             tracing::warn!(%error, "the journal could not be written to its end");
         }
+        self.journal.scrub().await;
         // It leads nowhere now; the next start would remove it too. Another's leads to that one.
         if socket::identity(&self.context.socket) == self.socket_file {
             let _ = std::fs::remove_file(&self.context.socket);
@@ -236,33 +239,6 @@ impl Agent {
 
     fn handle(&self) -> &Handle {
         &self.context.dispatcher
-    }
-}
-
-/// Opens the journal and reads what is not settled. A corrupt one is moved aside and made anew from the jobs' files.
-async fn open_journal(path: &Path, jobs_dir: &Path) -> Result<(Journal, Vec<StoredJob>), JournalError> {
-    let opened = match Journal::open(path) {
-        Ok(journal) => journal.unsettled().await.map(|unsettled| (journal, unsettled)),
-        Err(error) => Err(error),
-    };
-    match opened {
-        Err(error) if error.is_corruption() => {
-            let aside = journal::move_aside(path)?;
-            let jobs = job_file::all(jobs_dir);
-            tracing::error!(
-                %error,
-                jobs = jobs.len(),
-                "the journal is corrupt; it is kept as {}, and a new one is made from the jobs' own files",
-                aside.display()
-            );
-            let journal = Journal::open(path)?;
-            for job in &jobs {
-                journal.accept(job).await?;
-            }
-            let unsettled = journal.unsettled().await?;
-            Ok((journal, unsettled))
-        }
-        opened => opened,
     }
 }
 

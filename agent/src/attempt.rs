@@ -3,6 +3,10 @@
 //! The daemon never is a script's parent. It writes the attempt's run file, starts the supervisor with it and then
 //! only waits for that to end; how the script ended is in the file. So it makes no difference whether the daemon that
 //! waits is the one that started the attempt: [`Attempt::start`] leads to [`Attempt::adopt`], as every restart does.
+//!
+//! A supervisor is another process, and a script can do to it what it likes: stop it, for instance. So the daemon looks
+//! at it now and then and lets it go on. Where the attempt must end and the supervisor does not bring that about, because
+//! it is stopped again and again or hangs, the daemon kills it and ends its processes itself.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -17,11 +21,12 @@ use rsqlflow_supervisor::cgroup;
 use rsqlflow_supervisor::process::{ProcessMark, boot_id};
 use rsqlflow_supervisor::run_file::{Cause, End, Ended, RunFile, Spec, Stop, VERSION};
 use rsqlflow_supervisor::supervise::passes;
-use rsqlflow_supervisor::tree::Tree;
+use rsqlflow_supervisor::tree::{KILL_PATIENCE, Tree};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::classify::Backoff;
 use crate::context::Context;
@@ -42,9 +47,32 @@ pub(crate) enum NotStarted {
 /// A supervisor that runs.
 pub(crate) struct Attempt {
     supervisor: AsyncFd<OwnedFd>,
+    mark: ProcessMark,
     file: RunFile,
     log: PathBuf,
     began: Began,
+}
+
+/// How often a supervisor is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often one is looked at that has to end its script.
+const CLOSE_LOOK: Duration = Duration::from_secs(1);
+
+/// One that has to end its script and is found stopped so often in a row is not waited for.
+const STOPPED_MAX: u32 = 3;
+
+/// What a supervisor needs besides the time that it gives its script.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// How it came that a supervisor is gone, or is no longer waited for.
+enum Went {
+    /// It ended.
+    Ended,
+    /// It was killed, because it did not end its script, for which this was the reason.
+    Killed(Cause),
+    /// The next daemon waits for it.
+    Left,
 }
 
 /// Which process of the agent began an attempt: it knows the password that the script was given.
@@ -80,14 +108,16 @@ impl Attempt {
         started_at: &str,
     ) -> Result<(), NotStarted> {
         let failed = |error: io::Error| {
-            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-                || passes(&error)
-            {
+            use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+            // What is wrong with the host's disk is no fault of the script's, and somebody mends it.
+            if matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) || passes(&error) {
                 return NotStarted::NotYet(error.to_string());
             }
             let message = format!("script {} could not be started: {error}", request.script);
             NotStarted::Never(AttemptEnd::without_process(JobError::NotStarted, message))
         };
+        // Somebody may have removed it.
+        crate::library::write(&context.config.data_dir).map_err(failed)?;
         let places = Places::of(&context.config, &context.lib_dir, Trusted::own());
         let launch = script::resolve(request, &places).map_err(|problem| match problem {
             problem @ ScriptProblem::NotNow { .. } => NotStarted::NotYet(problem.to_string()),
@@ -111,7 +141,7 @@ impl Attempt {
             timeout_seconds: request.timeout_seconds,
             stall_seconds: request.stall_seconds,
             grace_ms: u64::try_from(context.config.grace.as_millis()).unwrap_or(u64::MAX),
-            cgroup: context.cgroup.as_ref().map(|all| all.join(format!("job-{job_id}-{attempt}"))),
+            cgroup: context.cgroup_of(job_id, attempt),
         };
         let (log, path) = (context.log_path(job_id, attempt), context.run_path(job_id, attempt));
         crate::job_file::make_directory(&context.job_dir(job_id)).map_err(failed)?;
@@ -122,6 +152,7 @@ impl Attempt {
             Err(error) => return Err(failed(error)),
         };
         let spawn = || {
+            context.started.note(job_id, attempt, &path)?;
             let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log)?;
             let label = format!("{}/{}/{attempt}", request.workflow_execution_id, request.job_name);
             // Dropped, it is buried by the runtime once it has ended.
@@ -136,6 +167,7 @@ impl Attempt {
         };
         spawn().map(drop).map_err(|error| {
             // They say that a script may have started; none has, and they were made just now.
+            context.started.take_back(job_id, attempt);
             let _ = std::fs::remove_file(&path);
             let _ = std::fs::remove_file(&log);
             failed(error)
@@ -159,7 +191,10 @@ impl Attempt {
         while file.is_supervised() {
             if let Some(mark) = file.mark() {
                 match watch(&mark.supervisor) {
-                    Ok(Some(supervisor)) => return Found::Running(Self { supervisor, file, log, began }),
+                    Ok(Some(supervisor)) => {
+                        let mark = mark.supervisor;
+                        return Found::Running(Self { supervisor, mark, file, log, began });
+                    }
                     // It has just ended.
                     Ok(None) => {}
                     Err(error) => {
@@ -199,31 +234,103 @@ impl Attempt {
         attempt: u32,
         interrupts: &mut Interrupts,
     ) -> Option<AttemptEnd> {
-        let interrupt = tokio::select! {
-            biased;
-            _ = self.supervisor.readable() => None,
-            interrupt = interrupts.next() => Some(interrupt),
+        let limit = request.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let went = self.wait(context.config.grace, limit, interrupts).await;
+        let mut killed = false;
+        if let Went::Left = went {
+            return None;
+        }
+        if let (Went::Killed(cause), None) = (went, self.file.end()) {
+            killed = true;
+            let ended = sweep(context, tree(context, job_id, attempt, Some(&self.file))).await;
+            let at_ms = chrono::Utc::now().timestamp_millis();
+            let end = End { cause, exit_code: None, signal: None, ended, at_ms };
+            if let Err(error) = self.file.set_end(&end) {
+                tracing::warn!(%error, "the end of the script cannot be noted");
+            }
+        }
+        let Some(end) = self.file.end() else {
+            return Some(lost(context, job_id, attempt, &self.file).await);
         };
-        if let Some(interrupt) = interrupt {
-            let stop = interrupt.stop()?;
+        let redactor = context.redactor_of(job_id, request, self.began).await;
+        let mut end = ended(&end, request, &self.log, redactor.as_ref());
+        if killed {
+            end.message.push_str(UNRESPONSIVE);
+        }
+        Some(end)
+    }
+
+    /// Waits until the supervisor is gone, and sees to it that it does what it has to.
+    async fn wait(&self, grace: Duration, limit: Option<Duration>, interrupts: &mut Interrupts) -> Went {
+        let overdue_at =
+            limit.map(|limit| Instant::now() + (limit + MARGIN / 2).saturating_sub(self.mark.age()));
+        let mut asked: Option<(Stop, Instant)> = None;
+        let mut stopped = 0;
+        loop {
+            if self.mark.is_stopped() {
+                if stopped == 0 {
+                    tracing::warn!("the supervisor of the script was stopped; it is made to go on");
+                }
+                stopped += 1;
+                self.signal(Signal::CONT);
+            } else {
+                stopped = 0;
+            }
+            let now = Instant::now();
+            let overdue = overdue_at.is_some_and(|at| now >= at);
+            let cause = match asked {
+                Some((stop, deadline)) if stopped >= STOPPED_MAX || now >= deadline => {
+                    Some(Cause::Stopped(stop))
+                }
+                // One that is not stopped keeps the limit, and it knows how long the host slept.
+                None if overdue && stopped >= STOPPED_MAX => Some(Cause::TimedOut),
+                _ => None,
+            };
+            if let Some(cause) = cause {
+                tracing::error!(?cause, "the supervisor does not end its script; both are killed");
+                self.signal(Signal::KILL);
+                // One that waits for a dead disk cannot even be killed.
+                let _ = tokio::time::timeout(KILL_PATIENCE, self.supervisor.readable()).await;
+                return Went::Killed(cause);
+            }
+            let look_at = match overdue_at.filter(|_| !overdue) {
+                _ if asked.is_some() || overdue => now + CLOSE_LOOK,
+                Some(at) => at.min(now + LOOK),
+                None => now + LOOK,
+            };
+            let first = asked.is_none();
+            let interrupted = async {
+                if first {
+                    return interrupts.next().await.stop();
+                }
+                interrupts.left().await;
+                None
+            };
+            let stop = tokio::select! {
+                biased;
+                _ = self.supervisor.readable() => return Went::Ended,
+                stop = interrupted => stop,
+                () = tokio::time::sleep_until(look_at) => continue,
+            };
+            let Some(stop) = stop else { return Went::Left };
             if let Err(error) = self.file.set_stop(stop) {
                 tracing::warn!(%error, "the reason for ending the script cannot be noted");
             }
-            // One that has ended by now has said how.
-            let _ = pidfd_send_signal(self.supervisor.get_ref(), Signal::TERM);
-            tokio::select! {
-                biased;
-                _ = self.supervisor.readable() => {}
-                () = interrupts.left() => return None,
-            }
+            self.signal(Signal::TERM);
+            // One that is stopped hears of it only once it goes on.
+            self.signal(Signal::CONT);
+            (asked, stopped) = (Some((stop, now + grace + KILL_PATIENCE + MARGIN)), 0);
         }
-        if let Some(end) = self.file.end() {
-            let redactor = context.redactor_of(job_id, request, self.began).await;
-            return Some(ended(&end, request, &self.log, redactor.as_ref()));
-        }
-        Some(lost(context, job_id, attempt, &self.file).await)
+    }
+
+    /// One that has ended by now has said how.
+    fn signal(&self, signal: Signal) {
+        let _ = pidfd_send_signal(self.supervisor.get_ref(), signal);
     }
 }
+
+/// What is added where a supervisor did not do its work.
+const UNRESPONSIVE: &str = "; its supervisor did not bring that about and was killed";
 
 /// The run file of an attempt, if there is one. An attempt is not taken for one that never was because there are too
 /// many files open.
@@ -252,31 +359,72 @@ fn watch(supervisor: &ProcessMark) -> io::Result<Option<AsyncFd<OwnedFd>>> {
     AsyncFd::with_interest(supervisor, Interest::READABLE).map(Some)
 }
 
-/// The supervisor was killed: what it left is ended from here.
-async fn lost(context: &Context, job_id: &str, attempt: u32, file: &RunFile) -> AttemptEnd {
-    let script = file.mark().and_then(|mark| mark.script).filter(ProcessMark::exists);
-    let tree = Tree {
+/// How the processes of an attempt are found where no supervisor knows them.
+fn tree(context: &Context, job_id: &str, attempt: u32, file: Option<&RunFile>) -> Tree {
+    let script = file.and_then(|file| file.mark()?.script).filter(ProcessMark::exists);
+    let spec = file.and_then(|file| file.spec().ok());
+    Tree {
         root: None,
         group: script.map(|script| script.pid),
         job_id: Some(job_id.to_owned()),
-        cgroup: file.spec().ok().and_then(|spec| spec.cgroup),
-    };
+        cgroup: spec.map_or_else(|| context.cgroup_of(job_id, attempt), |spec| spec.cgroup),
+    }
+}
+
+/// Ends the processes of an attempt.
+async fn sweep(context: &Context, tree: Tree) -> Ended {
     let grace = context.config.grace;
     let sweep = tokio::task::spawn_blocking(move || {
         let ended = tree.end(grace);
         tree.cgroup.as_deref().inspect(|directory| cgroup::remove(directory));
         ended
     });
-    let ended = sweep.await.unwrap_or(Ended::Survived);
+    sweep.await.unwrap_or(Ended::Survived)
+}
+
+/// The supervisor was killed: what it left is ended from here.
+async fn lost(context: &Context, job_id: &str, attempt: u32, file: &RunFile) -> AttemptEnd {
+    let ended = sweep(context, tree(context, job_id, attempt, Some(file))).await;
     tracing::warn!(attempt, ?ended, "the supervisor of a script was killed");
-    let mut end = AttemptEnd::without_process(
-        JobError::HostLost,
-        "the supervisor of the script was killed; how the script would have ended is not known",
-    );
-    if ended == Ended::Survived {
-        end.message.push_str(SURVIVED);
+    host_lost("the supervisor of the script was killed; how the script would have ended is not known", ended)
+}
+
+/// The run file of an attempt is gone: what runs of it is ended, for nobody could say how it ends.
+pub(crate) async fn end_unfiled(context: &Context, job_id: &str, attempt: u32, message: &str) -> AttemptEnd {
+    let ended = sweep(context, tree(context, job_id, attempt, None)).await;
+    tracing::warn!(attempt, ?ended, "the run file of an attempt is gone");
+    host_lost(message, ended)
+}
+
+fn host_lost(message: &str, ended: Ended) -> AttemptEnd {
+    let mut end = AttemptEnd::without_process(JobError::HostLost, message);
+    match ended {
+        Ended::Already => {}
+        Ended::Terminated | Ended::Killed => {
+            end.message.push_str("; processes that it left running were ended")
+        }
+        Ended::Survived => end.message.push_str(SURVIVED),
     }
     end
+}
+
+/// Ends what runs under the run files of a job that is not known: nobody could be told how it ends, and its task may
+/// have been given to another host.
+pub(crate) async fn end_stray(context: &Context, job_id: &str, path: &Path) {
+    let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).unwrap_or(0);
+    let Ok(file) = RunFile::open(path) else { return };
+    let mark = file.mark().map(|mark| mark.supervisor);
+    let supervisor = mark.filter(|_| file.is_supervised()).and_then(|mark| Some((watch(&mark).ok()??, mark)));
+    let tree = tree(context, job_id, number, Some(&file));
+    if let Some((supervisor, mark)) = supervisor {
+        let attempt = Attempt { supervisor, mark, file, log: PathBuf::new(), began: Began::Earlier };
+        let mut gone = Interrupts::always(Interrupt::Gone, context.stop.clone());
+        if let Went::Left = attempt.wait(context.config.grace, None, &mut gone).await {
+            return;
+        }
+    }
+    let ended = sweep(context, tree).await;
+    tracing::warn!(job_id, attempt = number, ?ended, "the script of a job that is not known was ended");
 }
 
 const SURVIVED: &str = "; some of its processes could not be ended, not even with KILL";

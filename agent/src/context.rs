@@ -16,6 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::secrets::Secrets;
+use crate::started::Started;
 use crate::undelivered::Undelivered;
 
 /// How long an outcome waits for the password that must not be in its message.
@@ -37,6 +38,8 @@ pub(crate) struct Context {
     pub lib_dir: PathBuf,
     pub jobs_dir: PathBuf,
     pub socket: PathBuf,
+    /// Which attempts were started in this boot.
+    pub started: Started,
     /// Below it every attempt gets a control group of its own, where the host lets us.
     pub cgroup: Option<PathBuf>,
     /// Told when what others see of the host has changed.
@@ -59,6 +62,16 @@ impl Context {
     /// The file through which daemon and supervisor speak.
     pub(crate) fn run_path(&self, job_id: &str, attempt: u32) -> PathBuf {
         self.job_dir(job_id).join(format!("{attempt}.run"))
+    }
+
+    /// The file that says how far that is shipped.
+    pub(crate) fn mark_path(&self, job_id: &str, attempt: u32) -> PathBuf {
+        self.job_dir(job_id).join(format!("{attempt}.shipped"))
+    }
+
+    /// The control group of an attempt, where the host lets us have one.
+    pub(crate) fn cgroup_of(&self, job_id: &str, attempt: u32) -> Option<PathBuf> {
+        self.cgroup.as_ref().map(|all| all.join(format!("job-{job_id}-{attempt}")))
     }
 
     /// What must not be shown of a job.

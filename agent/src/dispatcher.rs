@@ -24,9 +24,10 @@ use crate::protocol::{Accepted, JobInfo};
 use crate::queue::{Queue, UnknownPool, Waiting, Why};
 use crate::salvage::Addressee;
 
+use handle::Message;
+pub(crate) use handle::job_id;
 pub(crate) use handle::{Handle, Mailbox, Overview, channel};
 pub use handle::{KillError, SubmitError};
-use handle::{Message, job_id};
 
 /// When the agent stops, what it can still report has so long.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -238,15 +239,6 @@ impl Dispatcher {
                     let _ = reply.send(written);
                 });
             }
-            Message::LogSending { job_id, attempt, mark, reply } => {
-                let journal = self.journal.clone();
-                self.commits.spawn(async move {
-                    let _ = reply.send(journal.log_sending(&job_id, attempt, mark).await);
-                });
-            }
-            Message::LogShipped { job_id, attempt, mark } => {
-                self.journal.log_shipped(&job_id, attempt, mark);
-            }
             Message::Settled { job_id } => {
                 self.known.remove(&job_id);
                 self.recovering.remove(&job_id);
@@ -397,11 +389,15 @@ impl Dispatcher {
             let job_id = job.job_id.clone();
             let answer = match journal.accept(&job).await {
                 Ok(true) => {
+                    // Before anyone hears that the job is taken: the journal may be lost at any time.
+                    crate::job::keep_file(&context, &job);
                     context.metrics.job_accepted();
                     context.dispatcher.launch(*job, false);
                     Ok(Accepted { job_id, duplicate: false })
                 }
                 Ok(false) => Ok(Accepted { job_id, duplicate: true }),
+                // The next agent takes it, and it comes in a moment.
+                Err(_) if journal.has_failed() => Err(SubmitError::Stopping),
                 Err(error) => {
                     tracing::error!(%error, job_name = job.request.job_name, "a job cannot be accepted");
                     let error = SubmitError::Journal(Box::new(error));

@@ -39,12 +39,6 @@ pub(crate) fn versions(directory: &Path) -> io::Result<BTreeSet<String>> {
     }
 }
 
-/// The job is settled.
-pub(crate) fn forget(directory: &Path) {
-    // Most jobs never asked.
-    let _ = fs::remove_file(directory.join(NAME));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,7 +53,7 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(directory.join(NAME)).unwrap(), "v1\nv2\n");
         assert_eq!(versions(&directory).unwrap(), BTreeSet::from(["v1".into(), "v2".into()]));
-        forget(&directory);
+        crate::job_file::forget(&directory);
         assert!(versions(&directory).unwrap().is_empty());
     }
 }

@@ -59,6 +59,11 @@ pub(crate) struct Interrupts {
 }
 
 impl Interrupts {
+    /// For what must end in any case.
+    pub(crate) fn always(interrupt: Interrupt, stop: watch::Receiver<Option<Interrupt>>) -> Self {
+        Self { job: watch::Sender::new(Some(interrupt)).subscribe(), stop }
+    }
+
     pub(crate) async fn next(&mut self) -> Interrupt {
         tokio::select! {
             biased;

@@ -43,8 +43,8 @@ pub(crate) async fn run(
         job_name = job.request.job_name
     );
     async move {
-        if let Err(error) = crate::job_file::write(&context.job_dir(&job.job_id), &job) {
-            tracing::warn!(%error, "the job's file cannot be written; should the journal be lost, so is the job");
+        if recovered {
+            keep_file(&context, &job);
         }
         let mut heart = JoinSet::new();
         let interrupts = Interrupts { job: interrupt.subscribe(), stop: context.stop.clone() };
@@ -71,6 +71,17 @@ pub(crate) async fn run(
     }
     .instrument(span)
     .await;
+}
+
+/// Writes the job's own file, where it is not there.
+pub(crate) fn keep_file(context: &Context, job: &StoredJob) {
+    if let Err(error) = crate::job_file::write(&context.job_dir(&job.job_id), job) {
+        tracing::warn!(
+            %error,
+            job_id = job.job_id,
+            "the job's file cannot be written; should the journal be lost, so is the job"
+        );
+    }
 }
 
 /// Whether the request was under way for so long that its task may have ended: a command that is delivered again, or
@@ -254,6 +265,7 @@ impl Run {
         let found = Attempt::adopt(&self.context, &job_id, &self.job.request, number, Began::Here).await;
         if matches!(found, Found::Never) {
             // It says nothing, and nobody would look for it.
+            self.context.started.take_back(&job_id, number);
             let _ = std::fs::remove_file(self.context.run_path(&job_id, number));
             return Ok(found);
         }
@@ -359,7 +371,10 @@ impl Run {
         }
         let attempts: Vec<_> =
             self.job.attempts.iter().map(|attempt| (attempt.attempt, attempt.log)).collect();
-        for (attempt, mark) in attempts {
+        for (attempt, in_journal) in attempts {
+            // An earlier version of the agent wrote it to the journal.
+            let mark =
+                LogMark::read(&self.context.mark_path(&self.job.job_id, attempt)).unwrap_or(in_journal);
             let length = std::fs::metadata(self.context.log_path(&self.job.job_id, attempt));
             // One that runs may be silent for now.
             let runs =
@@ -430,8 +445,8 @@ impl Run {
             }
         };
         tokio::join!(callback, audit, logs);
-        let attempts = self.job.attempts.last().map_or(outcome.attempt, |last| last.attempt);
-        crate::job_file::forget(&self.context.job_dir(&job_id), attempts);
+        crate::job_file::forget(&self.context.job_dir(&job_id));
+        self.context.started.forget(&job_id, self.job.request.first_attempt);
         handle.settled(&job_id);
     }
 }

@@ -13,7 +13,8 @@
 //! | `job` | one job from wherever it is to settled; the outbox |
 //! | `attempt`, `script` | one start of a script under a supervisor (`rsqlflow_supervisor`) |
 //! | `interrupt` | why a job must not go on |
-//! | `job_file` | what of a job survives the loss of the journal |
+//! | `job_file`, `reconcile` | what of a job survives the loss of the journal, and how an agent takes it up |
+//! | `started` | which attempts were started in this boot, whatever became of the disk |
 //! | `callback`, `audit`, `logs` | whom a job is told to |
 //! | `classify` | which answers of AWS are final |
 //! | [`metrics`], `calls`, `http` | what is counted, and how the agent is, for who watches it |
@@ -53,6 +54,7 @@ mod notify;
 mod outcome;
 pub mod protocol;
 mod queue;
+mod reconcile;
 mod redact;
 mod retention;
 mod salvage;
@@ -60,6 +62,7 @@ mod script;
 mod secret_rules;
 mod secrets;
 mod socket;
+mod started;
 mod undelivered;
 
 pub use agent::{Agent, Scripts, StartError, Stats};

@@ -2,8 +2,11 @@
 //!
 //! A request of a newer version, or with a value that breaks the rules, is refused; but a task waits for it, and would
 //! wait until its heartbeat is missed and then blame the host. If the token can be made out, the task is told instead.
+//! The same holds for what a fault of the disk has left of a job's file or of its row in the journal.
 
 use rsqlflow_config::job;
+
+use crate::dispatcher::job_id;
 
 /// Whom to tell that a request was refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +24,22 @@ pub(crate) fn addressee(word: &str) -> Option<Addressee> {
     text("task_token").filter(|token| !token.is_empty()).map(|task_token| Addressee { task_token, job_name })
 }
 
+/// Looks in a text that is no JSON any more for the token of this very job, whose id is its digest.
+pub(crate) fn addressee_of(text: &str, id: &str) -> Option<Addressee> {
+    let values = |name: &str| {
+        let key = format!("\"{name}\":");
+        let starts = text.match_indices(&key).map(|(at, key)| at + key.len());
+        let ends = |start: usize| {
+            let value = text.get(start..)?.trim_start();
+            // Tokens and names of jobs need no escapes.
+            value.strip_prefix('"')?.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        starts.filter_map(ends).collect::<Vec<_>>()
+    };
+    let task_token = values("task_token").into_iter().find(|token| job_id(token) == id)?;
+    Some(Addressee { task_token, job_name: values("job_name").pop().unwrap_or_default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,7 +51,17 @@ mod tests {
         #[test]
         fn nothing_panics(word: String) {
             let _ = addressee(&word);
+            let _ = addressee_of(&word, "x");
         }
+    }
+
+    #[test]
+    fn the_token_is_found_in_what_is_left_of_a_file_and_only_that_of_the_job() {
+        let text = r#"{"request":{"version":1,"task_token":"AQ/+=","workflow_id":"w","job_name":"load","scr"#;
+        let found = addressee_of(text, &job_id("AQ/+=")).unwrap();
+        assert_eq!((found.task_token.as_str(), found.job_name.as_str()), ("AQ/+=", "load"));
+        assert_eq!(addressee_of(text, &job_id("another")), None);
+        assert_eq!(addressee_of(&text[..38], &job_id("AQ/+=")), None);
     }
 
     #[test]

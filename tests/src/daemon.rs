@@ -128,6 +128,16 @@ impl<'a> Daemon<'a> {
         child.wait().expect("it was ours to wait for");
     }
 
+    /// Waits until it ends by itself, and not well.
+    ///
+    /// # Panics
+    /// When it does not; its log is shown.
+    pub fn wait_until_it_fails(&mut self) {
+        let mut child = self.child.take().expect("the daemon runs");
+        let status = wait_for("the daemon to end", || child.try_wait().expect("it is ours to wait for"));
+        assert!(!status.success(), "the daemon ended with {status}\n{}", self.log());
+    }
+
     /// TERM, as a service manager stops it, and waits for its end.
     ///
     /// # Panics

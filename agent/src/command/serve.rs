@@ -64,8 +64,8 @@ async fn run(mut config: AgentConfig, settings: &Settings) -> anyhow::Result<()>
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
-        () = agent.failed() => anyhow::bail!(
-            "the journal in {} is corrupt: start the agent again, which moves it aside and goes on with the jobs; \
+        why = agent.failed() => anyhow::bail!(
+            "the journal in {} {why}: start the agent again, which goes on with the jobs from their own files; \
              scripts that run go on", data_dir.display()
         ),
         never = notify.feed(async || agent.ping().await) => match never {},

@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, oneshot};
 use crate::asker::Asker;
 use crate::interrupt::Interrupt;
 use crate::journal::{Entry, Journal, JournalError, StoredJob};
-use crate::logs::mark::LogMark;
 use crate::outcome::{AttemptEnd, Outcome};
 use crate::protocol::{Accepted, JobInfo};
 use crate::queue::{UnknownPool, Waiting};
@@ -133,17 +132,6 @@ pub(super) enum Message {
         outcome: Outcome,
         reply: oneshot::Sender<Result<(), JournalError>>,
     },
-    LogSending {
-        job_id: String,
-        attempt: u32,
-        mark: LogMark,
-        reply: oneshot::Sender<Result<(), JournalError>>,
-    },
-    LogShipped {
-        job_id: String,
-        attempt: u32,
-        mark: LogMark,
-    },
     Settled {
         job_id: String,
     },
@@ -220,6 +208,11 @@ impl Handle {
         self.tell(Message::Recover { jobs });
     }
 
+    /// Tells a task that its job cannot be taken up.
+    pub(crate) fn refuse(&self, addressee: Addressee, error: JobError, message: String) {
+        self.tell(Message::Refused { addressee, error, message });
+    }
+
     /// The job has said where it goes on.
     pub(crate) fn taken_up(&self, job_id: &str) {
         self.tell(Message::TakenUp { job_id: job_id.into() });
@@ -276,23 +269,6 @@ impl Handle {
         self.ask(|reply| Message::Outcome { job_id, outcome, reply })
             .await
             .unwrap_or(Err(JournalError::Closed))
-    }
-
-    /// Answers once the journal knows what is about to be sent.
-    pub(crate) async fn log_sending(
-        &self,
-        job_id: &str,
-        attempt: u32,
-        mark: LogMark,
-    ) -> Result<(), JournalError> {
-        let job_id = job_id.into();
-        self.ask(|reply| Message::LogSending { job_id, attempt, mark, reply })
-            .await
-            .unwrap_or(Err(JournalError::Closed))
-    }
-
-    pub(crate) fn log_shipped(&self, job_id: &str, attempt: u32, mark: LogMark) {
-        self.tell(Message::LogShipped { job_id: job_id.into(), attempt, mark });
     }
 
     pub(crate) async fn acknowledged(&self, job_id: &str, entry: Entry) -> Result<(), JournalError> {
@@ -360,6 +336,6 @@ impl Handle {
 }
 
 /// The same token is the same job. A digest, because tokens are secrets and ids are shown.
-pub(super) fn job_id(task_token: &str) -> String {
+pub(crate) fn job_id(task_token: &str) -> String {
     Sha256::digest(task_token.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

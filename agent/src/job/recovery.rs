@@ -1,13 +1,15 @@
 //! Where a job goes on that an earlier process of the agent had accepted.
 //!
 //! The journal is not enough: notes are lost with a process that is killed, or on a full disk. What an attempt's run file
-//! says is certain, because it is there before the attempt starts, and so the run files decide.
+//! says is certain, because it is there before the attempt starts, and so the run files decide. Where one is gone although
+//! its attempt was started in this boot, its file system has failed: what runs of the attempt is ended, and the job is
+//! lost. A script that runs twice is worse than one that does not run.
 
 use rsqlflow_config::job::JobError;
 use rsqlflow_supervisor::process::boot_id;
 
 use super::Run;
-use crate::attempt::{Attempt, Began, Found, run_file};
+use crate::attempt::{Attempt, Began, Found, end_unfiled, run_file};
 use crate::classify::Backoff;
 use crate::journal::StoredAttempt;
 use crate::outcome::AttemptEnd;
@@ -15,8 +17,7 @@ use crate::outcome::AttemptEnd;
 const REBOOTED: &str =
     "the host was started anew since the job was accepted; whether and how its script ended is not known";
 
-const RUN_FILE_GONE: &str =
-    "the run file of its attempt is gone; whether and how its script ended is not known";
+const RUN_FILE_GONE: &str = "the run file of its attempt is gone, as after a fault of the disk; whether and how its script ended is not known";
 
 impl Run {
     /// Notes of attempts are lost with a process that is killed, or on a full disk. Their run files are there before they
@@ -68,6 +69,13 @@ impl Run {
             Some(Found::Ended(end)) => self.another_follows(last, end),
             Some(Found::Running(_) | Found::Lost(_)) => false,
         };
+        if another_may_have_run && self.job.boot_id == boot_id() && self.started_without_file(last + 1) {
+            let unfiled = (last + 1..).take_while(|number| self.started_without_file(*number)).last();
+            let number = unfiled.unwrap_or(last + 1);
+            let end = end_unfiled(&self.context, &self.job.job_id, number, RUN_FILE_GONE).await;
+            self.push(number, self.job.accepted_at.clone());
+            return Some(Found::Lost(end));
+        }
         if self.job.boot_id == boot_id() || !another_may_have_run {
             return found.filter(|found| !matches!(found, Found::Never));
         }
@@ -87,10 +95,10 @@ impl Run {
                 self.job.attempts.pop();
                 None
             }
-            Found::Never => Some(Found::Lost(AttemptEnd::without_process(
-                JobError::HostLost,
-                if self.job.boot_id == boot_id() { RUN_FILE_GONE } else { REBOOTED },
-            ))),
+            Found::Never if self.job.boot_id == boot_id() => {
+                Some(Found::Lost(end_unfiled(&self.context, job_id, number, RUN_FILE_GONE).await))
+            }
+            Found::Never => Some(Found::Lost(AttemptEnd::without_process(JobError::HostLost, REBOOTED))),
             Found::Running(attempt) => {
                 tracing::info!(attempt = number, "the script goes on under its supervisor");
                 self.context.dispatcher.adopted(self.wanted(), number, started_at);
@@ -100,6 +108,12 @@ impl Run {
             }
             found => Some(found),
         }
+    }
+
+    /// Whether an attempt was started in this boot, and nothing on the disk says so.
+    fn started_without_file(&self, attempt: u32) -> bool {
+        let job_id = &self.job.job_id;
+        self.context.started.has(job_id, attempt) && !self.context.run_path(job_id, attempt).exists()
     }
 
     /// Further attempts belong to this boot of the host.

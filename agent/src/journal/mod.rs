@@ -7,21 +7,24 @@
 //! The journal holds tokens, so its file is readable by its owner only, and a job's request is forgotten once the job
 //! is settled. The key stays, so that a command delivered twice is known for what it is.
 
+mod rows;
 mod writer;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rsqlflow_config::job::JobRequest;
 use rusqlite::{Connection, params};
 
+pub(crate) use rows::Row;
 pub(crate) use writer::{JournalError, Need};
 
-use crate::logs::mark::{LogMark, Sending};
+use crate::logs::mark::LogMark;
 use crate::outcome::{AttemptEnd, Outcome};
 use writer::Writer;
 
+/// How far a log is shipped is in a file beside it; the columns `log_...` hold what earlier versions of the agent wrote.
+/// There is no index: what one says may differ from its table, and SQLite's quick check does not look.
 const SCHEMA: &str = "
 create table if not exists jobs (
     job_id text primary key,
@@ -37,7 +40,7 @@ create table if not exists jobs (
     logs_done integer not null default 0,
     settled_at text
 ) without rowid;
-create index if not exists unsettled on jobs (job_id) where settled_at is null;
+drop index if exists unsettled;
 create table if not exists attempts (
     job_id text not null,
     attempt integer not null,
@@ -57,17 +60,21 @@ pub const VERSION: u32 = 1;
 /// How the names begin of journals that were moved aside.
 pub(crate) const ASIDE: &str = "journal.db.corrupt-";
 
+/// The journal's file and those that belong to it.
+fn files(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| format!("{}{suffix}", path.display()).into())
+}
+
 /// Moves a journal aside, with the files that belong to it; answers its new name.
 pub(crate) fn move_aside(path: &Path) -> std::io::Result<PathBuf> {
     let at = chrono::Utc::now().format("%Y%m%dT%H%M%S%3f");
     let renamed = |suffix: &str| path.with_file_name(format!("{ASIDE}{at}{suffix}"));
-    for suffix in ["-wal", "-shm"] {
-        match std::fs::rename(format!("{}{suffix}", path.display()), renamed(suffix)) {
+    for (file, suffix) in files(path).iter().zip(["", "-wal", "-shm"]) {
+        match std::fs::rename(file, renamed(suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    std::fs::rename(path, renamed(""))?;
     Ok(renamed(""))
 }
 
@@ -125,9 +132,14 @@ impl Journal {
     /// Opens or creates the journal, readable by its owner only.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
         use std::os::unix::fs::OpenOptionsExt;
+        for file in files(path) {
+            if std::fs::metadata(&file).is_ok_and(|data| !data.is_file()) {
+                return Err(JournalError::Corrupt(format!("{} is no file", file.display())));
+            }
+        }
         std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let connection = Connection::open(path)?;
-        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.busy_timeout(writer::BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // Tokens that are forgotten are overwritten.
         connection.pragma_update(None, "secure_delete", true)?;
@@ -141,8 +153,9 @@ impl Journal {
             return Err(JournalError::Corrupt(checked));
         }
         connection.execute_batch(SCHEMA)?;
+        rows::check(&connection).map_err(|error| JournalError::Corrupt(error.to_string()))?;
         connection.pragma_update(None, "user_version", VERSION)?;
-        Ok(Self { writer: Writer::start(connection)? })
+        Ok(Self { writer: Writer::start(connection, files(path))? })
     }
 
     /// Flushed transactions, and all of them: what benchmarks count.
@@ -225,26 +238,9 @@ impl Journal {
             .await
     }
 
-    /// Relaxed: what is about to be sent must be known after the end of this process, before it is sent.
-    pub(crate) async fn log_sending(
-        &self,
-        job_id: &str,
-        attempt: u32,
-        mark: LogMark,
-    ) -> Result<(), JournalError> {
-        let job_id = job_id.to_owned();
-        self.writer.write(Need::Relaxed, move |tx| write_mark(tx, &job_id, attempt, mark)).await
-    }
-
-    /// Relaxed, not waited for.
-    pub(crate) fn log_shipped(&self, job_id: &str, attempt: u32, mark: LogMark) {
-        let job_id = job_id.to_owned();
-        self.writer.tell(move |tx| write_mark(tx, &job_id, attempt, mark));
-    }
-
     /// Relaxed. With the last entry the job is settled and its request forgotten.
     pub(crate) async fn acknowledged(&self, job_id: &str, entry: Entry) -> Result<(), JournalError> {
-        let job_id = job_id.to_owned();
+        let (job_id, forgets) = (job_id.to_owned(), self.writer.forgets());
         let write = self.writer.write(Need::Relaxed, move |tx| {
             tx.prepare_cached(
                 "update jobs set callback_done = callback_done or ?2, audit_done = audit_done or ?3, \
@@ -256,19 +252,33 @@ impl Journal {
                 entry == Entry::Audit,
                 entry == Entry::Logs
             ])?;
-            tx.prepare_cached(
-                "update jobs set settled_at = ?2, request = null \
-                 where job_id = ?1 and callback_done and audit_done and logs_done",
-            )?
-            .execute(params![job_id, rsqlflow_config::time::now()])?;
+            let settled = tx
+                .prepare_cached(
+                    "update jobs set settled_at = ?2, request = null \
+                     where job_id = ?1 and callback_done and audit_done and logs_done",
+                )?
+                .execute(params![job_id, rsqlflow_config::time::now()])?;
+            if settled > 0 {
+                forgets.note();
+            }
             Ok(())
         });
         write.await
     }
 
-    /// Ready once the journal takes nothing any more: its file is not sound, and only a start can repair it.
-    pub(crate) async fn failed(&self) {
-        self.writer.ended().await;
+    /// Ready once the journal takes nothing any more, with the reason: only a start can repair it.
+    pub(crate) async fn failed(&self) -> &'static str {
+        self.writer.ended().await
+    }
+
+    /// Whether it has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.writer.has_failed()
+    }
+
+    /// Leaves nothing in its files that was forgotten. Answers once that is done, or could not be.
+    pub(crate) async fn scrub(&self) {
+        self.writer.scrub().await;
     }
 
     /// Answers once everything told so far is written.
@@ -276,9 +286,39 @@ impl Journal {
         self.writer.write(Need::Relaxed, |_| Ok(())).await
     }
 
-    /// Every job that is not settled, oldest first.
+    /// Every job that is not settled, oldest first, where its row can be read.
     pub(crate) async fn unsettled(&self) -> Result<Vec<StoredJob>, JournalError> {
-        self.writer.write(Need::Relaxed, read_unsettled).await
+        let rows = self.rows().await?;
+        Ok(rows.into_iter().filter_map(|row| row.job(None).ok()).collect())
+    }
+
+    /// The rows of jobs that are not settled, oldest first, as far as they can be read.
+    pub(crate) async fn rows(&self) -> Result<Vec<Row>, JournalError> {
+        self.writer.write(Need::Relaxed, rows::unsettled).await
+    }
+
+    /// Durable: what could not be read of a job's row is replaced.
+    pub(crate) async fn repair(&self, job: &StoredJob) -> Result<(), JournalError> {
+        let job = job.clone();
+        self.writer.write(Need::Durable, move |tx| rows::rewrite(tx, &job)).await
+    }
+
+    /// Relaxed: nothing is left to be told of these jobs, which the journal need not know. Their commands are known for
+    /// what they are should they be delivered again.
+    pub(crate) async fn close(&self, job_ids: Vec<String>) -> Result<(), JournalError> {
+        let forgets = self.writer.forgets();
+        let write = self.writer.write(Need::Relaxed, move |tx| {
+            for job_id in job_ids {
+                tx.prepare_cached(
+                    "insert into jobs (job_id, workflow_execution_id, job_name, accepted_at, boot_id, settled_at) \
+                     values (?1, '', '', ?2, '', ?2) on conflict do update set settled_at = ?2, request = null",
+                )?
+                .execute(params![job_id, rsqlflow_config::time::now()])?;
+            }
+            forgets.note();
+            Ok(())
+        });
+        write.await
     }
 
     /// The jobs that are settled, the one settled first first.
@@ -317,79 +357,7 @@ impl Journal {
     }
 }
 
-fn write_mark(tx: &Connection, job_id: &str, attempt: u32, mark: LogMark) -> rusqlite::Result<()> {
-    // The note that the attempt started may have been lost on a full disk.
-    tx.prepare_cached(
-        "insert into attempts (job_id, attempt, started_at, log_position, log_last_at, log_sending_to, log_sending_at) \
-         values (?1, ?2, ?7, ?3, ?4, ?5, ?6) on conflict (job_id, attempt) do update set \
-         log_position = ?3, log_last_at = ?4, log_sending_to = ?5, log_sending_at = ?6",
-    )?
-    .execute(params![
-        job_id,
-        attempt,
-        mark.position,
-        mark.last_at,
-        mark.sending.map(|sending| sending.to),
-        mark.sending.map(|sending| sending.at),
-        rsqlflow_config::time::now()
-    ])?;
-    Ok(())
-}
-
-fn read_unsettled(tx: &Connection) -> rusqlite::Result<Vec<StoredJob>> {
-    let mut jobs = tx
-        .prepare(
-            "select job_id, request, ssm_command_id, accepted_at, outcome, callback_done, audit_done, logs_done, \
-             boot_id from jobs where settled_at is null and request is not null order by accepted_at",
-        )?
-        .query_map([], |row| {
-            Ok(StoredJob {
-                job_id: row.get(0)?,
-                request: parse(1, &row.get::<_, String>(1)?)?,
-                ssm_command_id: row.get(2)?,
-                accepted_at: row.get(3)?,
-                attempts: Vec::new(),
-                outcome: row.get::<_, Option<String>>(4)?.map(|text| parse(4, &text)).transpose()?,
-                callback_done: row.get(5)?,
-                audit_done: row.get(6)?,
-                logs_done: row.get(7)?,
-                boot_id: row.get(8)?,
-            })
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut attempts = tx.prepare(
-        "select attempt, started_at, ended, log_position, log_last_at, log_sending_to, log_sending_at from attempts \
-         where job_id = ?1 order by attempt",
-    )?;
-    for job in &mut jobs {
-        job.attempts = attempts
-            .query_map([&job.job_id], |row| {
-                Ok(StoredAttempt {
-                    attempt: row.get(0)?,
-                    started_at: row.get(1)?,
-                    ended: row.get::<_, Option<String>>(2)?.map(|text| parse(2, &text)).transpose()?,
-                    log: LogMark {
-                        position: row.get(3)?,
-                        last_at: row.get(4)?,
-                        sending: match (row.get(5)?, row.get(6)?) {
-                            (Some(to), Some(at)) => Some(Sending { to, at }),
-                            _ => None,
-                        },
-                    },
-                })
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-    }
-    Ok(jobs)
-}
-
 fn json(value: &impl serde::Serialize) -> String {
     // Plain structs with strings and numbers always serialize.
     serde_json::to_string(value).unwrap_or_default()
-}
-
-fn parse<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
-    serde_json::from_str(text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-    })
 }

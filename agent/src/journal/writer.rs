@@ -4,11 +4,19 @@
 //! A transaction is flushed when anything in it asked for that ([`Need::Durable`]); the rest rides along.
 //!
 //! Each failure is told to whoever asked, who knows what to do about it. Only where the file itself turns out not to be
-//! sound does the thread end: what it would write could not be read again, and the next start repairs it.
+//! sound, or is no longer where it was, does the thread end: what it would write could not be read again, and the next
+//! start repairs it. Whether it is there is looked at after every transaction, before anyone is answered, and now and
+//! then while there is nothing to write.
+//!
+//! What is forgotten is overwritten in the database, and stands in its write-ahead log until that is emptied. That is
+//! done when the journal has had nothing to do for a moment, and under steady load once a minute.
 
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
@@ -66,44 +74,126 @@ struct Write {
     work: Box<dyn FnOnce(Transaction<'_>) -> Answer + Send>,
 }
 
+enum Ask {
+    Write(Write),
+    /// Empty the write-ahead log, and answer.
+    Scrub(oneshot::Sender<()>),
+}
+
 /// Most writes of one transaction, so that the first never waits long for the last.
 const BATCH: usize = 512;
 
+/// How long a write waits for another process that has the database.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// With nothing to write for so long, the journal looks after itself.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// What is forgotten leaves the write-ahead log after so long at the latest.
+const FORGOTTEN_MAX: Duration = Duration::from_secs(60);
+
+/// Says that a write forgot something that must not stay on disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Forgets(Arc<AtomicBool>);
+
+impl Forgets {
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Why the journal takes nothing any more, once it does not.
+type Unsound = Arc<OnceLock<&'static str>>;
+
+const CORRUPT: &str = "is corrupt";
+const GONE: &str = "was removed or replaced while the agent worked with it";
+
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
-    queue: mpsc::Sender<Write>,
+    queue: mpsc::Sender<Ask>,
     flushed: Arc<AtomicU64>,
     all: Arc<AtomicU64>,
-    /// Set where a write found the file unsound.
-    unsound: Arc<AtomicBool>,
+    unsound: Unsound,
+    forgets: Forgets,
     /// Its other end goes with the thread.
     runs: watch::Receiver<()>,
 }
 
+/// The journal's files, and which they were when it was opened.
+struct Place(Vec<(PathBuf, (u64, u64))>);
+
+impl Place {
+    fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        // The index of the write-ahead log may be missing: it is made again.
+        let known = |file: PathBuf| Some((identity(&file).ok()?, file));
+        Self(files.into_iter().take(2).filter_map(known).map(|(which, file)| (file, which)).collect())
+    }
+
+    /// Whether one of them is gone, or another by now. A disk that does not answer is no proof.
+    fn is_lost(&self) -> bool {
+        self.0.iter().any(|(file, which)| match identity(file) {
+            Ok(now) => now != *which,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        })
+    }
+}
+
+fn identity(file: &std::path::Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(file).map(|data| (data.dev(), data.ino()))
+}
+
 impl Writer {
-    pub(crate) fn start(connection: Connection) -> Result<Self, JournalError> {
+    /// Starts the thread. `files` are the database and its write-ahead log.
+    pub(crate) fn start(
+        connection: Connection,
+        files: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<Self, JournalError> {
         let (queue, waiting) = mpsc::channel();
         let (flushed, all) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let unsound = Arc::new(AtomicBool::new(false));
-        let thread = Thread {
+        let unsound = Unsound::default();
+        let forgets = Forgets::default();
+        let mut thread = Thread {
             connection,
             mode: None,
             flushed: Arc::clone(&flushed),
             all: Arc::clone(&all),
             unsound: Arc::clone(&unsound),
+            place: Place::of(files),
+            forgets: forgets.clone(),
+            forgot: None,
         };
+        // An earlier process may have ended before it did.
+        thread.scrub();
         let (alive, runs) = watch::channel(());
         std::thread::Builder::new().name("journal".into()).spawn(move || {
             thread.run(&waiting);
             drop(alive);
         })?;
-        Ok(Self { queue, flushed, all, unsound, runs })
+        Ok(Self { queue, flushed, all, unsound, forgets, runs })
     }
 
-    /// Ready once the thread has ended.
-    pub(crate) async fn ended(&self) {
+    /// Ready once the thread has ended; why it has.
+    pub(crate) async fn ended(&self) -> &'static str {
         let mut runs = self.runs.clone();
         while runs.changed().await.is_ok() {}
+        self.unsound.get().copied().unwrap_or(CORRUPT)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.unsound.get().is_some()
+    }
+
+    pub(super) fn forgets(&self) -> Forgets {
+        self.forgets.clone()
+    }
+
+    /// Empties the write-ahead log. Answers once that is done, or could not be.
+    pub(crate) async fn scrub(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.queue.send(Ask::Scrub(reply)).is_ok() {
+            // A thread that ends has nothing left to say.
+            let _ = answer.await;
+        }
     }
 
     pub(crate) fn commits(&self) -> (u64, u64) {
@@ -126,7 +216,7 @@ impl Writer {
                 let _ = reply.send(answer);
             })
         });
-        self.queue.send(Write { need, work }).map_err(|_| JournalError::Closed)?;
+        self.queue.send(Ask::Write(Write { need, work })).map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
     }
 
@@ -146,13 +236,14 @@ impl Writer {
             })
         });
         // A closed journal means that the process is ending.
-        let _ = self.queue.send(Write { need: Need::Relaxed, work });
+        let _ = self.queue.send(Ask::Write(Write { need: Need::Relaxed, work }));
     }
 }
 
-fn note_corruption(error: &JournalError, unsound: &AtomicBool) {
+fn note_corruption(error: &JournalError, unsound: &Unsound) {
     if error.is_corruption() {
-        unsound.store(true, Ordering::Relaxed);
+        // The first reason stands.
+        let _ = unsound.set(CORRUPT);
     }
 }
 
@@ -179,26 +270,86 @@ struct Thread {
     mode: Option<Need>,
     flushed: Arc<AtomicU64>,
     all: Arc<AtomicU64>,
-    unsound: Arc<AtomicBool>,
+    unsound: Unsound,
+    place: Place,
+    forgets: Forgets,
+    /// Since when the write-ahead log may hold what was forgotten.
+    forgot: Option<Instant>,
 }
 
 impl Thread {
-    fn run(mut self, waiting: &mpsc::Receiver<Write>) {
-        while let Ok(first) = waiting.recv() {
-            let mut batch = vec![first];
-            while batch.len() < BATCH
+    fn run(mut self, waiting: &mpsc::Receiver<Ask>) {
+        loop {
+            let mut batch = Vec::new();
+            let mut scrubbed = None;
+            match waiting.recv_timeout(IDLE) {
+                Ok(Ask::Write(first)) => batch.push(first),
+                Ok(Ask::Scrub(reply)) => scrubbed = Some(reply),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_after();
+                    if self.forgot.is_some() {
+                        self.scrub();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while scrubbed.is_none()
+                && batch.len() < BATCH
                 && let Ok(next) = waiting.try_recv()
             {
-                batch.push(next);
+                match next {
+                    Ask::Write(next) => batch.push(next),
+                    Ask::Scrub(reply) => scrubbed = Some(reply),
+                }
             }
-            self.transact(batch);
-            if self.unsound.load(Ordering::Relaxed) {
-                tracing::error!(
-                    "the journal's file is not sound; it takes nothing until the agent is started again"
-                );
+            if !batch.is_empty() {
+                self.transact(batch);
+            }
+            let overdue = self.forgot.is_some_and(|forgot| forgot.elapsed() >= FORGOTTEN_MAX);
+            if scrubbed.is_some() || overdue {
+                self.scrub();
+            }
+            if let Some(reply) = scrubbed {
+                // Whoever asked may have gone.
+                let _ = reply.send(());
+            }
+            if let Some(why) = self.unsound.get() {
+                tracing::error!("the journal {why}; it takes nothing until the agent is started again");
                 return;
             }
         }
+    }
+
+    /// What is written to files that nobody finds is lost with this process.
+    fn look_after(&self) -> bool {
+        let lost = self.place.is_lost();
+        if lost {
+            // The first reason stands.
+            let _ = self.unsound.set(GONE);
+        }
+        lost
+    }
+
+    /// Empties the write-ahead log: what it holds goes to the database, where what was forgotten is overwritten. Where
+    /// somebody reads the journal it is done later.
+    /// <https://sqlite.org/pragma.html#pragma_wal_checkpoint>
+    fn scrub(&mut self) {
+        let emptied = (|| {
+            // A reader must not hold up the writes.
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let busy =
+                self.connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0));
+            self.connection.busy_timeout(BUSY_TIMEOUT)?;
+            busy
+        })();
+        self.forgot = match emptied {
+            Ok(0) => None,
+            Ok(_) => self.forgot.or_else(|| Some(Instant::now())),
+            Err(error) => {
+                tracing::debug!(%error, "the journal's log could not be emptied; it is tried again");
+                self.forgot.or_else(|| Some(Instant::now()))
+            }
+        };
     }
 
     fn transact(&mut self, batch: Vec<Write>) {
@@ -213,6 +364,13 @@ impl Thread {
             }
         }
         let committed = state.and_then(|()| self.commit());
+        let committed = committed.and_then(|()| match self.look_after() {
+            true => Err(format!("the journal {GONE}")),
+            false => Ok(()),
+        });
+        if self.forgets.0.swap(false, Ordering::Relaxed) {
+            self.forgot.get_or_insert_with(Instant::now);
+        }
         if committed.is_ok() {
             self.all.fetch_add(1, Ordering::Relaxed);
             if need == Need::Durable {
@@ -262,7 +420,7 @@ mod tests {
     fn writer(path: &std::path::Path) -> Writer {
         let connection = Connection::open(path).unwrap();
         connection.execute_batch("create table if not exists t (n integer)").unwrap();
-        Writer::start(connection).unwrap()
+        Writer::start(connection, [path.to_owned()]).unwrap()
     }
 
     #[tokio::test]

@@ -1,12 +1,12 @@
 //! From an attempt's log file to its log stream, every line once.
 //!
 //! A shipper looks at the file a few times a second while the script runs, and drains it after. Before a batch is sent
-//! the journal knows of it: which bytes of the file, and the one time that all its events carry and no other batch of the
-//! stream does. From then on it is those bytes at that time until the service has taken them. Where the answer is lost,
-//! by a cut connection or by the end of this process, the stream is asked for events of that time before anything is sent
-//! again. What remains possible: the service takes a batch and for longer than a second does not show it, or the host
-//! loses power and with it the newest of the journal, or the journal was corrupt; then lines come twice. Where the journal
-//! knows nothing of a stream that has events, the stream says so.
+//! the mark beside the log says so: which bytes of the file, and the one time that all its events carry and no other batch
+//! of the stream does. From then on it is those bytes at that time until the service has taken them. Where the answer is
+//! lost, by a cut connection or by the end of this process, the stream is asked for events of that time before anything is
+//! sent again. What remains possible: the service takes a batch and for longer than a second does not show it, or the host
+//! loses power and with it the newest mark; then lines come twice. Where there is no mark for a stream that has events, the
+//! stream says so.
 //!
 //! Faults of the service hold up the shipper and nothing else, and so does a password that is not known, see
 //! [`super::hold`]. It holds no batch while it waits, see [`super::budget`].
@@ -89,6 +89,7 @@ impl Shipper {
             again: false,
             in_doubt: self.mark.sending.is_some(),
             noted: self.mark,
+            written: self.mark,
             mark: self.mark,
             shipper: self,
             file: Arc::new(file),
@@ -107,7 +108,10 @@ impl Shipper {
                 shipping.told_in_vain = false;
             }
             let before = shipping.seen;
-            while shipping.next(last).await {}
+            while shipping.next(last).await {
+                shipping.write().await;
+            }
+            shipping.write().await;
             if last {
                 break;
             }
@@ -119,9 +123,8 @@ impl Shipper {
         }
         // What has not been told by now never is.
         shipping.untold_from = None;
-        if shipping.noted != shipping.mark {
-            shipping.note();
-        }
+        shipping.note();
+        shipping.write().await;
     }
 
     async fn open(&self) -> Option<File> {
@@ -150,11 +153,13 @@ struct Shipping {
     /// How often in a row the file could not be read.
     unreadable: u32,
     mark: LogMark,
-    /// What the journal was told last.
+    /// What its file should say.
     noted: LogMark,
+    /// What it says.
+    written: LogMark,
     /// Where the events begin that were left out and not told of.
     untold_from: Option<u64>,
-    /// Whether an earlier process may have shipped what the journal knows nothing of.
+    /// Whether an earlier process may have shipped what no mark knows of.
     unsure: bool,
     /// Whether it has.
     again: bool,
@@ -370,7 +375,7 @@ impl Shipping {
         Ok(Look::Batch(Next { texts: batch.into_texts(), to: reach.to, notice }))
     }
 
-    /// Writes to the journal what is about to be sent, unless it knows.
+    /// Writes down what is about to be sent, unless it is there.
     async fn announce(&mut self, to: u64) -> Result<Sending, String> {
         let at = match self.mark.sending {
             Some(sending) if sending.to == to => return Ok(sending),
@@ -380,11 +385,10 @@ impl Shipping {
         let sending = Sending { to, at };
         let mark = LogMark { sending: Some(sending), ..self.mark };
         let noted = LogMark { position: self.untold_from.unwrap_or(mark.position), ..mark };
-        let Shipper { context, job_id, attempt, .. } = &self.shipper;
-        if let Err(error) = context.dispatcher.log_sending(job_id, *attempt, noted).await {
+        if let Err(error) = self.write_mark(noted).await {
             // Without it a restart could not know whether the lines are there.
             self.mark.sending = None;
-            return Err(format!("the journal cannot be written: {error}"));
+            return Err(format!("how far the log is shipped cannot be written: {error}"));
         }
         (self.mark, self.noted) = (mark, noted);
         Ok(sending)
@@ -515,9 +519,27 @@ impl Shipping {
         self.note();
     }
 
+    /// What is shipped by now; it is written before anything else is sent.
     fn note(&mut self) {
         self.noted = LogMark { position: self.untold_from.unwrap_or(self.mark.position), ..self.mark };
-        let Shipper { context, job_id, attempt, .. } = &self.shipper;
-        context.dispatcher.log_shipped(job_id, *attempt, self.noted);
+    }
+
+    /// Writes down what was noted.
+    async fn write(&mut self) {
+        if self.noted != self.written
+            && let Err(error) = self.write_mark(self.noted).await
+        {
+            // The next process finds a batch on its way, and asks for it.
+            tracing::warn!(job_id = self.shipper.job_id, %error, "how far a log is shipped was not written");
+        }
+    }
+
+    /// On a thread that may block: a disk that hangs must not hold up heartbeats.
+    async fn write_mark(&mut self, mark: LogMark) -> std::io::Result<()> {
+        let path = self.shipper.context.mark_path(&self.shipper.job_id, self.shipper.attempt);
+        let written = tokio::task::spawn_blocking(move || mark.write(&path)).await;
+        written.map_err(std::io::Error::other).flatten()?;
+        self.written = mark;
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -32,6 +33,20 @@ impl ProcessMark {
     /// Whether this very process is there, be it only as a zombie.
     pub fn exists(&self) -> bool {
         self.boot_id == boot_id() && stat(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks)
+    }
+
+    /// Whether this very process was stopped (`SIGSTOP`, or a key of its terminal) and has not been let go on.
+    pub fn is_stopped(&self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks && stat.state == 'T')
+    }
+
+    /// How long ago it started, times in which the host slept included. Whatever was done to the clock makes no
+    /// difference.
+    pub fn age(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let ticks = rustix::param::clock_ticks_per_second().max(1);
+        let started = Duration::from_millis(self.start_ticks.saturating_mul(1000) / ticks);
+        Duration::try_from(now).unwrap_or_default().saturating_sub(started)
     }
 
     /// A descriptor of this very process, where it is there: becomes readable when it ends.
@@ -139,7 +154,8 @@ mod tests {
     fn a_mark_names_one_process() {
         let mark = ProcessMark::of(std::process::id());
         assert!(mark.start_ticks > 0 && mark.exists());
-        assert!(mark.open().unwrap().is_some());
+        assert!(mark.open().unwrap().is_some() && !mark.is_stopped());
+        assert!(mark.age() < Duration::from_secs(600), "this test has just started: {:?}", mark.age());
         assert!(!ProcessMark { start_ticks: mark.start_ticks + 1, ..mark.clone() }.exists());
         assert!(ProcessMark { boot_id: "another".into(), ..mark }.open().unwrap().is_none());
     }

@@ -43,6 +43,9 @@ fn unusable(error: &io::Error) -> ExitCode {
     ExitCode::from(UNUSABLE)
 }
 
+/// How long the end of a script that cannot be written is tried again: a disk may come back.
+const END_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
 /// How long a host may have no room for another process.
 const SPAWN_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -97,10 +100,7 @@ impl<'a> Supervisor<'a> {
             ended,
             at_ms: now_ms(),
         };
-        // Places that are there cannot be full; where even that fails, the disk may come back.
-        while self.file.set_end(&end).is_err() {
-            self.signals.wait(Some(Duration::from_secs(1)));
-        }
+        say(self.file, &end, &mut self.signals, END_PATIENCE);
         // A daemon that lives puts it on disk at once; with none there it is for us to do.
         if rustix::process::getppid() != self.parent {
             let _ = self.file.flush();
@@ -226,6 +226,15 @@ impl<'a> Supervisor<'a> {
     }
 }
 
+/// Writes how it ended. Places that are there cannot be full; where even that fails, the disk may come back. One that
+/// does not is given up: nothing of the script is left, and whoever looks for its end finds that it was not seen.
+fn say(file: &RunFile, end: &End, signals: &mut Signals, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while file.set_end(end).is_err() && Instant::now() < deadline {
+        signals.wait(Some(patience.min(Duration::from_secs(1))));
+    }
+}
+
 /// The limit on silence: standard output is the log, and its length tells.
 struct Silence {
     allowed: Duration,
@@ -304,4 +313,24 @@ impl Signals {
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_cannot_be_written_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.run");
+        std::fs::write(&path, " ".repeat(4096)).unwrap();
+        let end =
+            End { cause: Cause::Exited, exit_code: Some(0), signal: None, ended: Ended::Already, at_ms: 7 };
+        let mut signals = Signals::new().unwrap();
+        // A file that was opened to be read takes nothing, as one on a dead disk.
+        say(&RunFile::of(File::open(&path).unwrap()), &end, &mut signals, Duration::from_millis(20));
+        assert_eq!(RunFile::open(&path).unwrap().end(), None);
+        say(&RunFile::open(&path).unwrap(), &end, &mut signals, Duration::from_millis(20));
+        assert_eq!(RunFile::open(&path).unwrap().end(), Some(end));
+    }
 }

@@ -21,7 +21,7 @@ use crate::run_file::Ended;
 pub const JOB_VARIABLE: &str = "RSQLFLOW_JOB_ID";
 
 /// How long a process that was sent KILL may take to go: one that waits for a dead disk or network file system cannot.
-pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(15);
+pub const KILL_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How the processes of an attempt are found.
 #[derive(Debug, Clone)]

@@ -89,7 +89,7 @@ async fn an_operator_ends_a_job_and_the_audit_says_so() {
     world.script("job.sh", &format!("echo $$ > {0}.new; mv {0}.new {0}; sleep 1000", seen.display()));
     world.submit(&world.request("job.sh")).await;
     let pid = pids(&seen, 1).await[0];
-    let job = world.agent().jobs().await[0].job_id.clone();
+    let job = in_state(&world, "job.sh", "running").await.job_id;
     let Reply::Refused { message } = ask(&world, Request::Kill { job: "nightly-1/other".into() }).await
     else {
         panic!("there is no such job")

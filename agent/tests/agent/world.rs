@@ -183,7 +183,8 @@ impl Drop for World {
                 run.then(|| RunFile::open(&file.path()).ok()?.mark()).flatten().map(|mark| mark.supervisor);
             if let Some(handle) = supervisor.and_then(|supervisor| supervisor.open().unwrap()) {
                 // One that has ended by now is what is wanted.
-                let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::TERM);
+                let _ = rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::TERM);
+                let _ = rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::CONT);
             }
         }
     }

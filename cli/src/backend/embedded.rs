@@ -208,8 +208,9 @@ impl Embedded {
         clients::local(&self.settings, &key.access_key_id, &key.secret_access_key, http)
     }
 
-    /// Ready once the agent's journal was found corrupt: then nothing goes on here before a new start.
-    pub(crate) async fn failed(&self) {
+    /// Ready once the agent's journal was found corrupt or gone, with which of them it was: then nothing goes on here
+    /// before a new start.
+    pub(crate) async fn failed(&self) -> &'static str {
         match &self.runtime {
             Some(runtime) => runtime.host.failed().await,
             None => std::future::pending().await,

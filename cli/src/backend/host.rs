@@ -56,8 +56,8 @@ impl Host {
         }
     }
 
-    /// Ready once the agent of this process can do nothing any more but be started again.
-    pub(super) async fn failed(&self) {
+    /// Ready once the agent of this process can do nothing any more but be started again; what became of its journal.
+    pub(super) async fn failed(&self) -> &'static str {
         match &self.agent {
             Agent::Embedded(agent) => agent.failed().await,
             Agent::Separate(_) => std::future::pending().await,

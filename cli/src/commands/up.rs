@@ -42,12 +42,12 @@ pub(super) async fn up(context: &Context) -> Result<Exit, CliError> {
     ready(context, &embedded, &endpoint, &soonest)?;
     tokio::select! {
         () = stop => {}
-        () = embedded.failed() => {
+        why = embedded.failed() => {
             embedded.close(Scripts::GoOn).await;
-            return Err(CliError::embedded("the agent cannot go on")(
-                "its journal is corrupt: start `rsqlflow up` again, which moves it aside and goes on with the jobs; \
-                 scripts that run go on",
-            ));
+            return Err(CliError::embedded("the agent cannot go on")(format!(
+                "its journal {why}: start `rsqlflow up` again, which goes on with the jobs from their own files; scripts \
+                 that run go on"
+            )));
         }
     }
     let jobs = embedded.unsettled_jobs().await;

@@ -28,7 +28,7 @@ impl Embedded {
         }
     }
 
-    pub(super) async fn failed(&self) {
+    pub(super) async fn failed(&self) -> &'static str {
         match self.agent.read().await.as_ref() {
             Some(agent) => agent.failed().await,
             None => std::future::pending().await,

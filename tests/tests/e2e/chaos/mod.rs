@@ -2,8 +2,10 @@
 //! accepted callback, complete logs, and no process left.
 //!
 //! A night of jobs ([`night`]) runs while its daemon is killed at random instants ([`storm`]), behind a proxy that
-//! keeps a book of what the service accepted and, in the second story, throttles, fails, delays and cuts calls. What
-//! must hold is asserted of every job ([`proof`]).
+//! keeps a book of what the service accepted and, in the second story, throttles, fails, delays and cuts calls. In the
+//! third its journal is torn between two lives in every form ([`torn`]), or taken away while it lives, supervisors are
+//! stopped, and its file system is read-only for a while ([`readonly`]). What must hold is asserted of every job
+//! ([`proof`]).
 //!
 //! In the gate each story has thirty kills at least; `make chaos N=500` goes on for as many, run after run. A job
 //! survives an outage for as long as its task waits: `heartbeat_seconds`.
@@ -12,7 +14,9 @@
 
 mod night;
 mod proof;
+mod readonly;
 mod storm;
+mod torn;
 
 use std::time::Duration;
 
@@ -30,7 +34,14 @@ fn kills() -> usize {
 #[test]
 fn fifty_jobs_while_the_daemon_is_killed() {
     let life = Duration::from_millis(600);
-    storm::weather(&Storm { jobs: 50, kills: kills(), life, faults: Faults::none(), outage: None });
+    storm::weather(&Storm {
+        jobs: 50,
+        kills: kills(),
+        life,
+        faults: Faults::none(),
+        outage: None,
+        misdeeds: false,
+    });
 }
 
 #[test]
@@ -41,5 +52,18 @@ fn fifty_jobs_behind_a_failing_network() {
         life: Duration::from_secs(3),
         faults: Faults::thirty(Duration::from_secs(10)),
         outage: Some(Duration::from_secs(120)),
+        misdeeds: false,
+    });
+}
+
+#[test]
+fn fifty_jobs_while_journals_are_torn_supervisors_stopped_and_the_disk_is_read_only() {
+    storm::weather(&Storm {
+        jobs: 50,
+        kills: kills(),
+        life: Duration::from_millis(1500),
+        faults: Faults::none(),
+        outage: None,
+        misdeeds: true,
     });
 }

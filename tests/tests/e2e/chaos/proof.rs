@@ -1,12 +1,14 @@
 //! What must hold after a night, of every job and of the machine.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rsqlflow_tests::daemon::Daemon;
 use rsqlflow_tests::endpoint::Endpoint;
 use rsqlflow_tests::proxy::callbacks::Book;
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::up::Up;
+use rsqlflow_tests::wait_for;
 use serde_json::Value;
 
 use super::night::Job;
@@ -104,4 +106,30 @@ pub(super) fn of_places(site: &Site, up: &Up<'_>, daemon: &Daemon<'_>, book: &Bo
         assert!(!book.tokens().is_empty(), "the test must know the tokens that it looks for");
         assert!(!book.tokens().iter().any(|token| log.contains(token)), "{whose} logs a task token");
     }
+}
+
+/// Of the daemon's directory: nothing of it holds a task token once every job is settled. Journals that were moved aside
+/// are kept as they were.
+pub(super) fn of_the_disk(data_dir: &Path, book: &Book) {
+    wait_for("tokens of settled jobs to leave the disk", || holding(data_dir, book).is_empty().then_some(()));
+}
+
+fn holding(directory: &Path, book: &Book) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("journal.db.corrupt-") {
+            continue;
+        }
+        if entry.path().is_dir() {
+            found.extend(holding(&entry.path(), book));
+            continue;
+        }
+        // Files come and go while the daemon works.
+        let text = std::fs::read(entry.path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        if book.tokens().iter().any(|token| text.contains(token.as_str())) {
+            found.push(entry.path());
+        }
+    }
+    found
 }

@@ -1,16 +1,21 @@
 //! The weather: a daemon that is killed at random instants, and a way to AWS that fails.
 
+use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rsqlflow_tests::daemon::{self, Daemon};
+use rsqlflow_tests::processes::Process;
 use rsqlflow_tests::proxy::Proxy;
 use rsqlflow_tests::proxy::faults::Faults;
 use rsqlflow_tests::random::{self, Random};
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::up::Up;
 use rsqlflow_tests::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
 
+use super::readonly::ReadOnly;
+use super::torn::Journal;
 use super::{night, proof};
 
 /// What a night has to stand.
@@ -25,6 +30,8 @@ pub(super) struct Storm {
     pub(super) faults: Faults,
     /// An outage in the first run.
     pub(super) outage: Option<Duration>,
+    /// Whether what the daemon relies on is torn, stopped and taken away.
+    pub(super) misdeeds: bool,
 }
 
 /// How long a run may take.
@@ -47,6 +54,7 @@ pub(super) fn weather(storm: &Storm) {
     let up = Up::start(&site);
     let endpoint = up.endpoint();
     let mut kills = 0;
+    let mut misdeeds = storm.misdeeds.then(|| Misdeeds::on(&site));
     for round in 1.. {
         night::begin(&site);
         let proxy = Proxy::start(&endpoint.url, storm.faults, random.draw());
@@ -69,7 +77,10 @@ pub(super) fn weather(storm: &Storm) {
                 // The pauses between tries have grown in the outage; a new daemon begins anew.
                 kills += kill(&mut daemon, &mut random, Duration::ZERO);
             } else if kills < storm.kills {
-                kills += kill(&mut daemon, &mut random, storm.life);
+                kills += match &mut misdeeds {
+                    Some(misdeeds) => misdeeds.kill(&mut daemon, &mut random, storm.life),
+                    None => kill(&mut daemon, &mut random, storm.life),
+                };
             } else {
                 std::thread::park_timeout(Duration::from_millis(50));
             }
@@ -80,6 +91,10 @@ pub(super) fn weather(storm: &Storm) {
         wait_for("every job to be settled", || daemon.jobs().is_empty().then_some(()));
         proof::of_run(&site, &endpoint, &id, &jobs, &proxy.book());
         proof::of_places(&site, &up, &daemon, &proxy.book());
+        daemon.kill_9();
+        daemon.restart();
+        daemon.wait_until_it_listens();
+        proof::of_the_disk(&site.path("agent"), &proxy.book());
         eprintln!("{id}: {kills} kills, {:?}, {:?}", began.elapsed(), proxy.tally());
         if storm.faults.cut > 0 {
             let tally = proxy.tally();
@@ -89,6 +104,9 @@ pub(super) fn weather(storm: &Storm) {
         if kills >= storm.kills {
             break;
         }
+    }
+    if let Some(misdeeds) = misdeeds {
+        eprintln!("{:?}", misdeeds.done);
     }
     up.stop();
     let left = site.processes(&[]);
@@ -107,6 +125,77 @@ fn kill(daemon: &mut Daemon<'_>, random: &mut Random, life: Duration) -> usize {
     daemon.kill_9();
     daemon.restart();
     1
+}
+
+/// What is done to the daemon besides killing it.
+struct Misdeeds<'a> {
+    site: &'a Site,
+    journal: Journal,
+    /// How often what was done.
+    done: BTreeMap<String, usize>,
+}
+
+impl<'a> Misdeeds<'a> {
+    fn on(site: &'a Site) -> Self {
+        Self { site, journal: Journal::of(&site.path("agent")), done: BTreeMap::new() }
+    }
+
+    fn kill(&mut self, daemon: &mut Daemon<'_>, random: &mut Random, life: Duration) -> usize {
+        let done = match random.between(0, 9) {
+            0 | 1 => self.be_read_only(daemon, random),
+            2 => self.take_the_journal_away(daemon),
+            3 | 4 => self.stop_a_supervisor(),
+            5..=8 => {
+                daemon.wait_until_it_listens();
+                let most = u64::try_from(life.as_millis()).unwrap();
+                std::thread::park_timeout(Duration::from_millis(random.between(0, most)));
+                daemon.kill_9();
+                let form = self.journal.tear(random);
+                daemon.restart();
+                *self.done.entry(form).or_default() += 1;
+                return 1;
+            }
+            _ => "none",
+        };
+        *self.done.entry(done.into()).or_default() += 1;
+        kill(daemon, random, life)
+    }
+
+    fn be_read_only(&self, daemon: &mut Daemon<'_>, random: &mut Random) -> &'static str {
+        daemon.wait_until_it_listens();
+        let Some(read_only) = ReadOnly::make(&self.site.path("agent")) else {
+            eprintln!("LEFT OUT: this user may not mount, so no file system was read-only");
+            return "not allowed to mount";
+        };
+        std::thread::park_timeout(Duration::from_millis(random.between(100, 1500)));
+        drop(read_only);
+        "read-only"
+    }
+
+    /// The daemon notices, ends, and is started again as by its service manager.
+    fn take_the_journal_away(&self, daemon: &mut Daemon<'_>) -> &'static str {
+        daemon.wait_until_it_listens();
+        std::fs::remove_file(self.journal.file()).unwrap();
+        daemon.wait_until_it_fails();
+        daemon.restart();
+        "journal removed"
+    }
+
+    /// One whose script runs, if there is any.
+    fn stop_a_supervisor(&self) -> &'static str {
+        let supervises = |process: &Process| {
+            let children = format!("/proc/{0}/task/{0}/children", process.pid);
+            process.command.contains("rsqlflow-supervisor")
+                && std::fs::read_to_string(children).is_ok_and(|children| !children.is_empty())
+        };
+        let Some(supervisor) = self.site.processes(&[]).into_iter().find(supervises) else {
+            return "no supervisor to stop";
+        };
+        let pid = i32::try_from(supervisor.pid).ok().and_then(Pid::from_raw).unwrap();
+        // It may have ended meanwhile.
+        let _ = kill_process(pid, Signal::STOP);
+        "supervisor stopped"
+    }
 }
 
 fn wait_in_the_background(site: &Site, id: &str) -> Child {
