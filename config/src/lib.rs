@@ -19,4 +19,5 @@ pub mod schedule;
 pub mod settings;
 pub mod time;
 pub mod validate;
+mod whole;
 pub mod workflow;
