@@ -72,7 +72,7 @@ async fn errors_say_what_kind_they_are_and_what_is_wrong() {
     let too_large = json!({ "workflow_id": "nightly", "parameters": { "BIG": "x".repeat(300_000) } });
     let error = cloud.handle(too_large).await.unwrap_err();
     assert_eq!(error.error_type, "Rsql.InputTooLarge");
-    assert!(error.error_message.contains("262144"), "{error}");
+    assert!(error.error_message.contains("256000"), "{error}");
     let reserved = json!({ "workflow_id": "nightly", "parameters": { "PATH": "x" } });
     assert_eq!(cloud.handle(reserved).await.unwrap_err().error_type, "Rsql.InvalidParameter");
     assert!(cloud.audit().runs(None, 10).await.unwrap().is_empty(), "a refused event leaves no record");
