@@ -23,12 +23,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rsqlflow_config::time;
 use tokio::sync::watch;
 
 use super::batch::{BATCH_EVENTS_MAX, Batch};
 use super::hold;
 use super::mark::{LogMark, Sending};
-use super::notice::{AGAIN, Missing, Withheld, not_shipped};
+use super::notice::{AGAIN, Missing, REDATED, Withheld, not_shipped};
 use super::read::{LastLine, Reach, read};
 use super::stream::{Held, Put, Stream};
 use super::{Pace, budget};
@@ -38,7 +39,7 @@ use crate::context::Context;
 /// A line that has not ended is shown after so long.
 const PARTIAL_AFTER: Duration = Duration::from_millis(1500);
 
-/// Events that wait for an outage to end keep the time of their printing, unless that is what they are rejected for.
+/// Events keep the time of their printing, unless that is what they are rejected for and is off by more than this.
 const STALE_AFTER_MS: i64 = 60 * 1000;
 
 /// So many refused events in a row, and it is not the events: whole batches are left out until one is taken.
@@ -88,6 +89,10 @@ impl Shipper {
             unsure: self.recovered && self.mark == LogMark::default(),
             again: false,
             in_doubt: self.mark.sending.is_some(),
+            late: false,
+            ahead: 0,
+            highest: self.mark.last_at,
+            redated: false,
             noted: self.mark,
             mark: self.mark,
             shipper: self,
@@ -160,6 +165,14 @@ struct Shipping {
     again: bool,
     /// Whether the batch on its way may have been taken.
     in_doubt: bool,
+    /// Whether it may even be under way still.
+    late: bool,
+    /// How far the service's clock is ahead of the host's, as far as that has mattered.
+    ahead: i64,
+    /// The latest time of a batch that is in the stream.
+    highest: i64,
+    /// Whether the next batch tells that times are not the host's.
+    redated: bool,
     /// Whether it tells of what is missing.
     with_notice: bool,
     /// The file's length at the last look, if that saw all of it.
@@ -214,7 +227,7 @@ impl Shipping {
             if let Some(sending) = self.mark.sending
                 && self.in_doubt
             {
-                match self.stream.holds(sending.at).await {
+                match self.stream.holds(sending.at, self.late).await {
                     Held::Yes => {
                         (self.stream.created, self.stream.proven) = (true, true);
                         if self.with_notice {
@@ -223,7 +236,7 @@ impl Shipping {
                         self.taken(sending, true);
                         return true;
                     }
-                    Held::No => self.in_doubt = false,
+                    Held::No => (self.in_doubt, self.late) = (false, false),
                     Held::Unknown(why) => {
                         self.stream.say_it_waits(&backoff, &why);
                         backoff.pause().await;
@@ -329,6 +342,9 @@ impl Shipping {
         if self.again {
             batch.say(AGAIN.into());
         }
+        if self.redated {
+            batch.say(REDATED.into());
+        }
         let mut reach = Reach { to: position, more: false, rest: false };
         let upto = end.min(length).min(limit);
         if position < upto {
@@ -370,12 +386,31 @@ impl Shipping {
         Ok(Look::Batch(Next { texts: batch.into_texts(), to: reach.to, notice }))
     }
 
+    /// The time of the next batch: now, at the service's clock, and no time that another batch of the stream has. Where
+    /// the clock went back, the stream is asked for it.
+    async fn unused_time(&self) -> Result<i64, String> {
+        let mut at = self.now().max(self.mark.last_at + 1);
+        while at <= self.highest {
+            match self.stream.holds_now(at).await {
+                Held::Yes => at += 1,
+                Held::No => break,
+                Held::Unknown(why) => return Err(why),
+            }
+        }
+        Ok(at)
+    }
+
+    /// The time at the service, as far as is known.
+    fn now(&self) -> i64 {
+        time::wall().timestamp_millis() + self.ahead
+    }
+
     /// Writes to the journal what is about to be sent, unless it knows.
     async fn announce(&mut self, to: u64) -> Result<Sending, String> {
         let at = match self.mark.sending {
             Some(sending) if sending.to == to => return Ok(sending),
             Some(sending) => sending.at,
-            None => chrono::Utc::now().timestamp_millis().max(self.mark.last_at + 1),
+            None => self.unused_time().await?,
         };
         let sending = Sending { to, at };
         let mark = LogMark { sending: Some(sending), ..self.mark };
@@ -396,13 +431,17 @@ impl Shipping {
         let count = texts.len();
         self.with_notice = notice;
         match self.stream.put(texts, sending.at).await {
-            Put::Taken(rejected) => {
+            Put::Taken(rejected, date) => {
                 self.stream.proven = true;
-                self.settle(rejected, count, notice, sending);
+                self.settle(rejected, date, count, notice, sending);
                 Ok(())
             }
             Put::Doubtful(why) => {
                 self.in_doubt = true;
+                Err(why)
+            }
+            Put::Late(why) => {
+                (self.in_doubt, self.late) = (true, true);
                 Err(why)
             }
             Put::Later(why) => Err(why),
@@ -423,13 +462,16 @@ impl Shipping {
     }
 
     /// A batch was taken, apart from what was rejected.
-    fn settle(&mut self, mut rejected: Missing, count: usize, notice: bool, sending: Sending) {
+    fn settle(
+        &mut self,
+        mut rejected: Missing,
+        date: Option<i64>,
+        count: usize,
+        notice: bool,
+        sending: Sending,
+    ) {
         let total = rejected.count();
-        let old = rejected.too_old + rejected.expired;
-        let age = chrono::Utc::now().timestamp_millis() - sending.at;
-        if old == count && age > STALE_AFTER_MS {
-            // An outage made it old; it is sent again at the time of today.
-            self.mark.sending = None;
+        if total == count && self.redate(date, sending) {
             return;
         }
         if notice {
@@ -464,11 +506,38 @@ impl Shipping {
         self.taken(sending, total < count);
     }
 
+    /// All of a batch was rejected for its time. Where that is another than the service's, it is sent again at the
+    /// service's time; false where it is not, so that nothing would come of it. An outage makes a batch old. A clock that
+    /// is wrong, or was and has been set back since, makes it too new or too old, and the stream says so: the times of its
+    /// lines cannot be compared then.
+    fn redate(&mut self, date: Option<i64>, sending: Sending) -> bool {
+        let host = time::wall().timestamp_millis();
+        // Answers are dated in whole seconds, and travel for a while.
+        self.ahead = date.map(|date| date - host).filter(|ahead| ahead.abs() > STALE_AFTER_MS).unwrap_or(0);
+        let off = self.now() - sending.at;
+        if off.abs() <= STALE_AFTER_MS {
+            return false;
+        }
+        if off < 0 || self.ahead != 0 {
+            self.redated = true;
+            tracing::warn!(
+                job_id = self.shipper.job_id,
+                seconds = off / 1000,
+                "CloudWatch Logs does not take the time of log events: the host's clock is wrong, or was set back; they \
+                 are sent with the time of CloudWatch Logs"
+            );
+        }
+        self.mark.sending = None;
+        self.mark.last_at = self.mark.last_at.min(self.now() - 1);
+        true
+    }
+
     /// A batch is behind us. `there`: and at least some of it in the stream.
     fn taken(&mut self, sending: Sending, there: bool) {
         if there {
             // Times that nothing carries may be used again: a clock that was ahead for a while costs no more.
             self.mark.last_at = sending.at;
+            self.highest = self.highest.max(sending.at);
             self.refused = 0;
             self.events_max = (self.events_max * 2).min(BATCH_EVENTS_MAX);
         }
@@ -479,7 +548,7 @@ impl Shipping {
         };
         self.mark.position = sending.to;
         self.mark.sending = None;
-        (self.in_doubt, self.again) = (false, false);
+        (self.in_doubt, self.late, self.again, self.redated) = (false, false, false, false);
         self.note();
     }
 
@@ -511,7 +580,8 @@ impl Shipping {
         let last_at =
             self.mark.sending.map_or(self.mark.last_at, |sending| sending.at.max(self.mark.last_at));
         self.mark = LogMark { position: 0, last_at, sending: None };
-        (self.in_doubt, self.seen, self.rest_since, self.untold_from) = (false, None, None, None);
+        (self.in_doubt, self.late, self.seen, self.rest_since, self.untold_from) =
+            (false, false, None, None, None);
         self.note();
     }
 
