@@ -527,7 +527,8 @@ impl Shipping {
                  are sent with the time of CloudWatch Logs"
             );
         }
-        self.mark.sending = None;
+        // There is more to send, whether or not there is more to see.
+        (self.mark.sending, self.seen) = (None, None);
         self.mark.last_at = self.mark.last_at.min(self.now() - 1);
         true
     }
@@ -556,7 +557,7 @@ impl Shipping {
     fn isolate(&mut self, count: usize, notice: bool, sending: Sending, why: String) {
         if count > 1 && self.refused < REFUSED_MAX {
             self.events_max = count / 2;
-            self.mark.sending = None;
+            (self.mark.sending, self.seen) = (None, None);
             return;
         }
         tracing::warn!(
