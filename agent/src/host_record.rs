@@ -48,7 +48,7 @@ pub(crate) async fn keep(context: &Context) {
         }
         failed = written.is_err();
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = due() => {}
             () = context.host_changed.notified() => {}
         }
     }
@@ -73,6 +73,20 @@ async fn learn_key(context: &Context) {
     );
 }
 
+/// Ready when the entry is to be renewed: after [`EVERY`], and at once after the machine slept or its clock was set, since
+/// an entry's age is judged by the clock.
+async fn due() {
+    let (began, every) = (rsqlflow_config::time::wall(), EVERY.as_secs());
+    let most = chrono::TimeDelta::seconds(i64::try_from(every).unwrap_or_default());
+    for _ in 0..every {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let age = rsqlflow_config::time::wall() - began;
+        if age >= most || age < chrono::TimeDelta::zero() {
+            return;
+        }
+    }
+}
+
 /// Says that the agent stops: what is sent meanwhile goes to other hosts. Where another agent has entered the host since,
 /// the host goes on with that one.
 pub(crate) async fn leave(context: &Context) {
@@ -84,7 +98,7 @@ pub(crate) async fn leave(context: &Context) {
 }
 
 async fn write(context: &Context, standing: Standing, overview: &Overview) -> Result<(), String> {
-    let now = chrono::Utc::now();
+    let now = rsqlflow_config::time::wall();
     let number = |number: i64| AttributeValue::N(number.to_string());
     let count = |count: usize| number(i64::try_from(count).unwrap_or(i64::MAX));
     let text = |text: &str| AttributeValue::S(text.to_owned());

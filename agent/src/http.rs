@@ -3,9 +3,9 @@
 //! Health is whether the agent can do its work now: its dispatcher answers and its journal writes. That Step Functions
 //! or a script is in trouble is no trouble of the agent. Nothing can be changed here, and nothing is told that must
 //! not be seen by every user of the host, so there is no authentication; other addresses than loopback are refused.
-//! Clients that are slow or many are dropped: this never gets in the way of jobs.
+//! Clients that are slow or many are dropped, those first that ask for nothing ([`rsqlflow_door`]): this never gets in the
+//! way of jobs, and whoever watches the host finds a place.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use rsqlflow_door::Places;
+use rsqlflow_door::http::{Limits, serve as serve_http};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::journal::Journal;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// One exchange takes no longer, whatever the client does.
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
 
-/// Most connections at once; more wait.
+/// Most connections at once; one more takes the place of one that has asked for nothing yet.
 const CONNECTIONS_MAX: usize = 16;
 
 /// Largest head of a request; hyper's own minimum.
@@ -49,45 +49,24 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until it is aborted.
 pub(crate) async fn serve(listener: TcpListener, context: Arc<Context>, journal: Journal) {
     let pages = Arc::new(Pages { context, journal });
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut clients = tokio::task::JoinSet::new();
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let pages = Arc::clone(&pages);
-                clients.spawn(async move {
-                    // A client that goes away or dawdles is its own concern.
-                    let _ = tokio::time::timeout(CONNECTION_MAX, connection(stream, pages)).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely; some will be closed.
-                tracing::debug!(%error, "a reader of metrics was not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-        while clients.try_join_next().is_some() {}
-    }
+    let limits = Limits {
+        head: CONNECTION_MAX,
+        head_bytes: HEAD_MAX,
+        connection: Some(CONNECTION_MAX),
+        stop: Duration::ZERO,
+    };
+    let answer = move |request: Request<Incoming>, _| {
+        let pages = Arc::clone(&pages);
+        async move { pages.answer(request.method(), request.uri().path()).await }
+    };
+    // Ends with this task only.
+    let (_hold, never) = watch::channel(false);
+    serve_http(listener, Places::new(CONNECTIONS_MAX, 0), limits, never, answer).await;
 }
 
 struct Pages {
     context: Arc<Context>,
     journal: Journal,
-}
-
-async fn connection(stream: TcpStream, pages: Arc<Pages>) -> hyper::Result<()> {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let pages = Arc::clone(&pages);
-        async move { Ok::<_, Infallible>(pages.answer(request.method(), request.uri().path()).await) }
-    });
-    hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .keep_alive(false)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
 }
 
 impl Pages {

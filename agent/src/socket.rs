@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rsqlflow_door::{Places, Seat};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 
 use crate::asker::{self, Asker};
 use crate::context::Context;
@@ -32,7 +32,8 @@ const PATH_MAX: usize = 107;
 /// A client that has not said what it wants by then is dropped.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most connections that are served at once; more wait.
+/// Most connections at once; one more takes the place of the one that has said nothing for longest. Whatever runs as the
+/// agent's user can connect, scripts among it, and none of that may keep a job from being handed over.
 const CONNECTIONS_MAX: usize = 128;
 
 /// A socket path that fits an address; the file keeps it valid and must outlive its use.
@@ -72,18 +73,21 @@ pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Serves clients until it is aborted.
 pub(crate) async fn serve(listener: UnixListener, context: Arc<Context>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, 0);
     let mut clients = tokio::task::JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        places.room().await;
         match listener.accept().await {
             Ok((stream, _)) => {
-                let context = Arc::clone(&context);
+                let (context, seat) = (Arc::clone(&context), places.take());
                 clients.spawn(async move {
-                    if let Err(error) = client(stream, &context).await {
+                    let served = tokio::select! {
+                        served = client(stream, &context, &seat) => served,
+                        () = seat.evicted() => Err(io::Error::other("it said nothing, and another came")),
+                    };
+                    if let Err(error) = served {
                         tracing::debug!(%error, "a client of the socket went away");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -96,7 +100,7 @@ pub(crate) async fn serve(listener: UnixListener, context: Arc<Context>) {
     }
 }
 
-async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
+async fn client(mut stream: UnixStream, context: &Context, seat: &Seat) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let process = peer.pid().and_then(|pid| u32::try_from(pid).ok());
     let own = rustix::process::geteuid().as_raw();
@@ -107,6 +111,7 @@ async fn client(mut stream: UnixStream, context: &Context) -> io::Result<()> {
         match tokio::time::timeout(REQUEST_PATIENCE, reader.read_line(&mut line)).await {
             Err(_) => refused("no request came in time"),
             Ok(read) => {
+                seat.busy();
                 if read? > LINE_MAX {
                     refused("the request is too long")
                 } else {

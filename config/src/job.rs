@@ -246,8 +246,10 @@ pub fn open(word: &str) -> Result<serde_json::Value, RequestError> {
     }
     let bytes = BASE64.decode(word.trim()).map_err(|_| RequestError::NotBase64)?;
     let text = percent_decode(&bytes).ok_or(RequestError::NotText)?;
-    serde_json::from_str(&text)
-        .map_err(|error| RequestError::NotARequest(format!("not JSON at column {}", error.column())))
+    let mut value = serde_json::from_str(&text)
+        .map_err(|error| RequestError::NotARequest(format!("not JSON at column {}", error.column())))?;
+    crate::whole::make_whole(&mut value);
+    Ok(value)
 }
 
 /// The stable codes of failures: `error` of `SendTaskFailure`, and of the audit record.

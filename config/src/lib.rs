@@ -21,4 +21,5 @@ pub mod settings;
 pub mod time;
 pub mod validate;
 pub mod visible;
+mod whole;
 pub mod workflow;

@@ -46,9 +46,11 @@ pub const STAGES_MAX: usize = 999;
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html>
 pub const CONCURRENCY_MAX: u32 = 40;
 
-/// Largest input of an execution, in bytes.
-/// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
-pub const PAYLOAD_MAX: usize = 262_144;
+/// Largest input of a run, in bytes. Step Functions takes 262,144 for any payload
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>), and what the master is given back of a stage
+/// is the stage's input, its output and what describes its execution. More than fits is an error that nothing can catch
+/// (`States.DataLimitExceeded`), so 6 KB are kept for the rest.
+pub const RUN_INPUT_MAX: usize = 256_000;
 
 /// Largest DynamoDB item, in bytes.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>

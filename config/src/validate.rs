@@ -114,13 +114,11 @@ pub fn problems(item: &Value, names: &ParameterNames) -> Vec<Problem> {
             let size = item.to_string().len();
             if size > names::ITEM_MAX {
                 walk.add("", format!("the item has {size} bytes, DynamoDB takes {}", names::ITEM_MAX));
-            } else if size > names::PAYLOAD_MAX {
-                let max = names::PAYLOAD_MAX;
+            } else if size > names::RUN_INPUT_MAX {
+                let max = names::RUN_INPUT_MAX;
                 walk.add(
                     "",
-                    format!(
-                        "the item has {size} bytes, an execution's input takes {max}: split the workflow"
-                    ),
+                    format!("the item has {size} bytes, a run's input may have {max}: split the workflow"),
                 );
             }
         }

@@ -130,8 +130,8 @@ fn nothing_to_run_is_a_mistake() {
 #[test]
 fn sizes_are_told_before_the_service_does() {
     let mut item = parse(SEED).unwrap();
-    item["workflow_description"] = "x".repeat(names::PAYLOAD_MAX).into();
-    assert!(problems(&item, &ParameterNames::default())[0].message.contains("262144"));
+    item["workflow_description"] = "x".repeat(names::RUN_INPUT_MAX).into();
+    assert!(problems(&item, &ParameterNames::default())[0].message.contains("256000"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Watch};
 use crate::connector::LocalConnector;
 use crate::credentials::LocalCredentials;
 use crate::data_dir::{DataDir, DataDirError, private_file};
@@ -87,6 +87,8 @@ pub struct LocalCloud {
     sns: Arc<Sns>,
     warehouse: Arc<Warehouse>,
     sweeper: tokio::task::JoinHandle<()>,
+    /// Notices that the clock was set or the process stood still.
+    _watch: Watch,
 }
 
 impl LocalCloud {
@@ -110,6 +112,7 @@ impl LocalCloud {
         services.register(dynamodb.clone());
 
         let clock = options.clock;
+        let watch = clock.keep_watch();
         let scratch = data_dir.path().join("ssm");
         let ssm = Arc::new(Ssm::open(store.clone(), clock.clone(), scratch).await?);
         services.register(ssm.clone());
@@ -148,6 +151,7 @@ impl LocalCloud {
             sns,
             warehouse,
             sweeper,
+            _watch: watch,
         })
     }
 
@@ -166,6 +170,11 @@ impl LocalCloud {
     /// Region and account.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// What time it is here: for services that are registered from outside.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The access key that the endpoint accepts, and that SDK clients on the connector may use.

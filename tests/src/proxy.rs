@@ -2,7 +2,7 @@
 //!
 //! It hands requests on as they came, the `Host` header and with it the signature included, and answers as they come,
 //! except where [`Faults`] decide otherwise: a call is throttled or fails before it reaches the service, is cut off
-//! after the service acted, or waits. In an outage every connection is cut and every new one at once.
+//! after the service acted, reaches it twice, or waits. In an outage every connection is cut and every new one at once.
 //!
 //! It also keeps a book of the callbacks that the service accepted ([`callbacks`]), which nobody behind it can know:
 //! whoever made a call that was cut believes that it failed. And it records which actions were asked for ([`recorder`]).
@@ -189,7 +189,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answered {
     let (fate, delay) = {
         let mut state = shared.state();
         let state = &mut *state;
-        let fate = state.faults.decide(&mut state.random);
+        let fate = match state.faults.decide(&mut state.random) {
+            Fate::Twice if action == "PutLogEvents" => Fate::Passed,
+            fate => fate,
+        };
         state.tally.count(fate);
         state.book.asked(&action, &body);
         state.recorder.asked(&named);
@@ -204,18 +207,22 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answered {
         Fate::Failed => return Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure")),
         Fate::Unavailable => return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")),
         Fate::Delayed => pause(delay).await,
-        Fate::Passed | Fate::Cut => {}
+        Fate::Passed | Fate::Cut | Fate::Twice => {}
     }
     // A task of its own: what has been sent is done and noted, whether or not its sender lives to hear of it.
     let response = tokio::spawn(async move {
-        let request = Request::from_parts(parts, Full::new(body.clone()));
-        let response = forward(&shared.upstream, request).await?;
-        if response.status().is_success() {
-            let mut state = shared.state();
-            state.book.accepted(&action, &body);
-            state.recorder.done(&named);
+        let mut response = Err(Cut);
+        for _ in 0..if fate == Fate::Twice { 2 } else { 1 } {
+            let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
+            let answer = forward(&shared.upstream, request).await?;
+            if answer.status().is_success() {
+                let mut state = shared.state();
+                state.book.accepted(&action, &body);
+                state.recorder.done(&named);
+            }
+            response = Ok(answer);
         }
-        Ok(response)
+        response
     });
     let response = response.await.map_err(|_| Cut)??;
     if fate == Fate::Cut { Err(Cut) } else { Ok(response) }

@@ -1,6 +1,7 @@
 //! An `rsqlflow up` that ends with its test.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -29,10 +30,19 @@ impl<'a> Up<'a> {
     /// # Panics
     /// When it ends first; what it printed is shown.
     pub fn start_with(site: &'a Site, arguments: &[&str]) -> Self {
+        Self::start_in(site, arguments, &[])
+    }
+
+    /// Starts it with further arguments and environment variables, and waits until other commands find it.
+    ///
+    /// # Panics
+    /// When it ends first; what it printed is shown.
+    pub fn start_in(site: &'a Site, arguments: &[&str], environment: &[(&str, &Path)]) -> Self {
         let log = site.path("up.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let child = site
             .command(&[&["up"], arguments].concat())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
@@ -65,6 +75,16 @@ impl<'a> Up<'a> {
     /// Everything it has printed, and earlier ones of the site with it.
     pub fn log(&self) -> String {
         fs::read_to_string(self.site.path("up.log")).unwrap_or_default()
+    }
+
+    /// `kill -STOP`: it stands still, and what it started goes on.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// `kill -CONT`.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// `kill -9`.
@@ -111,6 +131,7 @@ impl Drop for Up<'_> {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.signal(Signal::TERM);
+            self.signal(Signal::CONT);
             // Whatever happens to the wait, the test is over.
             let _ = self.child.wait();
         }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use rsqlflow_config::job::SENT_MAX;
-use rsqlflow_config::names::PAYLOAD_MAX;
+use rsqlflow_config::names::RUN_INPUT_MAX;
 use rsqlflow_config::validate::InvalidItem;
 
 /// Why the trigger did not do what was asked. Unless a variant says otherwise, nothing was written.
@@ -59,7 +59,7 @@ pub enum TriggerError {
     },
     /// Item and parameters are more than an execution takes.
     #[error(
-        "the run's input has {size} bytes, Step Functions takes {PAYLOAD_MAX}: shorten its parameters or split the workflow"
+        "the run's input has {size} bytes, and {RUN_INPUT_MAX} fit into Step Functions with what a stage answers: shorten its parameters or split the workflow"
     )]
     TooLarge {
         /// The size in bytes.

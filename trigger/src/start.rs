@@ -273,7 +273,7 @@ impl Planned {
         selection.apply(&mut input);
         let text = serde_json::to_string(&input)
             .map_err(|error| TriggerError::Record { table: "input".into(), message: error.to_string() })?;
-        if text.len() > names::PAYLOAD_MAX {
+        if text.len() > names::RUN_INPUT_MAX {
             return Err(TriggerError::TooLarge { size: text.len() });
         }
         for job in input.stages.iter().flat_map(|stage| &stage.jobs) {
@@ -283,6 +283,29 @@ impl Planned {
             }
         }
         Ok(Self { input, text, stages, selection })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_may_be_as_long_as_its_limit_and_not_longer() {
+        let workflow = rsqlflow_config::validate::workflow_from_text(
+            "workflow_id: w\nworkflow_stages: [{ execution_flag: y, execution_type: parallel, scripts: [a.sh] }]",
+        )
+        .unwrap();
+        let input = plan::plan(&workflow, "w-1", &BTreeMap::new(), &TriggerSettings::example());
+        let sized = |size: usize| {
+            let mut input = input.clone();
+            let missing = size - serde_json::to_string(&input).unwrap().len();
+            input.stages[0].stage_description += &"x".repeat(missing);
+            Planned::new(input, vec![], Selection::default())
+        };
+        assert_eq!(sized(names::RUN_INPUT_MAX).unwrap().text.len(), 256_000);
+        let refused = sized(names::RUN_INPUT_MAX + 1).err().unwrap().to_string();
+        assert!(refused.contains("256001 bytes"), "{refused}");
     }
 }
 

@@ -95,6 +95,10 @@ pub(in crate::command) async fn aws(settings: &Settings) -> aws_config::SdkConfi
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http);
+    // By this name the calls are known in CloudTrail, and at the endpoint of `rsqlflow up`.
+    if let Ok(name) = aws_config::AppName::new("rsqlflow-agent") {
+        loader = loader.app_name(name);
+    }
     if !settings.region.is_empty() {
         loader = loader.region(aws_config::Region::new(settings.region.clone()));
     }

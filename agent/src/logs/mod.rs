@@ -4,6 +4,7 @@
 //! * [`batch`]: events into calls, inside the service's limits;
 //! * [`read`]: from a position in the file to the next batch;
 //! * [`stream`]: the calls, and what their answers mean;
+//! * [`dated`]: what time it is there;
 //! * [`mark`]: how far a log is shipped, for the journal;
 //! * [`ship`]: from the file to the service, while the script runs and after it ended, every line once;
 //! * [`hold`]: what an earlier process began waits until its password can be masked;
@@ -15,6 +16,7 @@
 
 pub(crate) mod batch;
 mod budget;
+mod dated;
 mod hold;
 pub(crate) mod lines;
 pub(crate) mod mark;

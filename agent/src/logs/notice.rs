@@ -61,6 +61,10 @@ impl Missing {
 pub(crate) const AGAIN: &str =
     "[rsqlflow: the agent has lost its notes of how far this log was shipped; lines above may come again]";
 
+/// The line before events that carry the service's time because it did not take the host's.
+pub(crate) const REDATED: &str = "[rsqlflow: CloudWatch Logs does not take the times of this host's clock; from here on lines \
+     have its own time. Compare the host's clock: it is wrong, or was set back]";
+
 /// Why the rest of a log is not shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Withheld {

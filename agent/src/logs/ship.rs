@@ -18,17 +18,20 @@
 //! A script may empty its own output (`echo x > /dev/stderr` does, where that is a file): shipping then begins with the
 //! file again. A script that prints nothing costs no call: the stream is created with the first event.
 
+mod settle;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rsqlflow_config::time;
 use tokio::sync::watch;
 
 use super::batch::{BATCH_EVENTS_MAX, Batch};
 use super::hold;
 use super::mark::{LogMark, Sending};
-use super::notice::{AGAIN, Missing, Withheld, not_shipped};
+use super::notice::{AGAIN, Missing, REDATED, Withheld, not_shipped};
 use super::read::{LastLine, Reach, read};
 use super::stream::{Held, Put, Stream};
 use super::{Pace, budget};
@@ -37,12 +40,6 @@ use crate::context::Context;
 
 /// A line that has not ended is shown after so long.
 const PARTIAL_AFTER: Duration = Duration::from_millis(1500);
-
-/// Events that wait for an outage to end keep the time of their printing, unless that is what they are rejected for.
-const STALE_AFTER_MS: i64 = 60 * 1000;
-
-/// So many refused events in a row, and it is not the events: whole batches are left out until one is taken.
-const REFUSED_MAX: u32 = 8;
 
 /// A file that cannot be read is tried so often, over some minutes.
 const UNREADABLE_MAX: u32 = 20;
@@ -88,6 +85,10 @@ impl Shipper {
             unsure: self.recovered && self.mark == LogMark::default(),
             again: false,
             in_doubt: self.mark.sending.is_some(),
+            late: false,
+            ahead: 0,
+            highest: self.mark.last_at,
+            redated: false,
             noted: self.mark,
             written: self.mark,
             mark: self.mark,
@@ -165,6 +166,14 @@ struct Shipping {
     again: bool,
     /// Whether the batch on its way may have been taken.
     in_doubt: bool,
+    /// Whether it may even be under way still.
+    late: bool,
+    /// How far the service's clock is ahead of the host's, as far as that has mattered.
+    ahead: i64,
+    /// The latest time of a batch that is in the stream.
+    highest: i64,
+    /// Whether the next batch tells that times are not the host's.
+    redated: bool,
     /// Whether it tells of what is missing.
     with_notice: bool,
     /// The file's length at the last look, if that saw all of it.
@@ -219,7 +228,7 @@ impl Shipping {
             if let Some(sending) = self.mark.sending
                 && self.in_doubt
             {
-                match self.stream.holds(sending.at).await {
+                match self.stream.holds(sending.at, self.late).await {
                     Held::Yes => {
                         (self.stream.created, self.stream.proven) = (true, true);
                         if self.with_notice {
@@ -228,7 +237,7 @@ impl Shipping {
                         self.taken(sending, true);
                         return true;
                     }
-                    Held::No => self.in_doubt = false,
+                    Held::No => (self.in_doubt, self.late) = (false, false),
                     Held::Unknown(why) => {
                         self.stream.say_it_waits(&backoff, &why);
                         backoff.pause().await;
@@ -334,6 +343,9 @@ impl Shipping {
         if self.again {
             batch.say(AGAIN.into());
         }
+        if self.redated {
+            batch.say(REDATED.into());
+        }
         let mut reach = Reach { to: position, more: false, rest: false };
         let upto = end.min(length).min(limit);
         if position < upto {
@@ -375,12 +387,31 @@ impl Shipping {
         Ok(Look::Batch(Next { texts: batch.into_texts(), to: reach.to, notice }))
     }
 
+    /// The time of the next batch: now, at the service's clock, and no time that another batch of the stream has. Where
+    /// the clock went back, the stream is asked for it.
+    async fn unused_time(&self) -> Result<i64, String> {
+        let mut at = self.now().max(self.mark.last_at + 1);
+        while at <= self.highest {
+            match self.stream.holds_now(at).await {
+                Held::Yes => at += 1,
+                Held::No => break,
+                Held::Unknown(why) => return Err(why),
+            }
+        }
+        Ok(at)
+    }
+
+    /// The time at the service, as far as is known.
+    fn now(&self) -> i64 {
+        time::wall().timestamp_millis() + self.ahead
+    }
+
     /// Writes down what is about to be sent, unless it is there.
     async fn announce(&mut self, to: u64) -> Result<Sending, String> {
         let at = match self.mark.sending {
             Some(sending) if sending.to == to => return Ok(sending),
             Some(sending) => sending.at,
-            None => chrono::Utc::now().timestamp_millis().max(self.mark.last_at + 1),
+            None => self.unused_time().await?,
         };
         let sending = Sending { to, at };
         let mark = LogMark { sending: Some(sending), ..self.mark };
@@ -400,13 +431,17 @@ impl Shipping {
         let count = texts.len();
         self.with_notice = notice;
         match self.stream.put(texts, sending.at).await {
-            Put::Taken(rejected) => {
+            Put::Taken(rejected, date) => {
                 self.stream.proven = true;
-                self.settle(rejected, count, notice, sending);
+                self.settle(rejected, date, count, notice, sending);
                 Ok(())
             }
             Put::Doubtful(why) => {
                 self.in_doubt = true;
+                Err(why)
+            }
+            Put::Late(why) => {
+                (self.in_doubt, self.late) = (true, true);
                 Err(why)
             }
             Put::Later(why) => Err(why),
@@ -426,96 +461,13 @@ impl Shipping {
         }
     }
 
-    /// A batch was taken, apart from what was rejected.
-    fn settle(&mut self, mut rejected: Missing, count: usize, notice: bool, sending: Sending) {
-        let total = rejected.count();
-        let old = rejected.too_old + rejected.expired;
-        let age = chrono::Utc::now().timestamp_millis() - sending.at;
-        if old == count && age > STALE_AFTER_MS {
-            // An outage made it old; it is sent again at the time of today.
-            self.mark.sending = None;
-            return;
-        }
-        if notice {
-            // It came first.
-            let lost = match &mut rejected {
-                Missing { too_old: n @ 1.., .. } | Missing { expired: n @ 1.., .. } => Some(n),
-                Missing { too_new: n, .. } if total == count => Some(n),
-                _ => None,
-            };
-            match lost {
-                Some(n) => {
-                    *n -= 1;
-                    self.told_in_vain = true;
-                }
-                None => self.missing = Missing::default(),
-            }
-        }
-        let metrics = &self.shipper.context.metrics;
-        metrics.log_events(count - total, usize::try_from(sending.to - self.mark.position).unwrap_or(0));
-        if total > 0 {
-            metrics.log_events_rejected(total);
-            tracing::warn!(
-                job_id = self.shipper.job_id,
-                rejected = total,
-                count,
-                "CloudWatch Logs rejected log events as too old or too new"
-            );
-            self.missing.add(rejected);
-        } else {
-            self.told_in_vain = false;
-        }
-        self.taken(sending, total < count);
-    }
-
-    /// A batch is behind us. `there`: and at least some of it in the stream.
-    fn taken(&mut self, sending: Sending, there: bool) {
-        if there {
-            // Times that nothing carries may be used again: a clock that was ahead for a while costs no more.
-            self.mark.last_at = sending.at;
-            self.refused = 0;
-            self.events_max = (self.events_max * 2).min(BATCH_EVENTS_MAX);
-        }
-        self.untold_from = match self.untold_from {
-            // What was taken is not sent again, and it told of what was not.
-            _ if there || self.told_in_vain => None,
-            from => Some(from.unwrap_or(self.mark.position)),
-        };
-        self.mark.position = sending.to;
-        self.mark.sending = None;
-        (self.in_doubt, self.again) = (false, false);
-        self.note();
-    }
-
-    /// The service refuses a batch for good: the event that it does not take is looked for by halves, and left out.
-    fn isolate(&mut self, count: usize, notice: bool, sending: Sending, why: String) {
-        if count > 1 && self.refused < REFUSED_MAX {
-            self.events_max = count / 2;
-            self.mark.sending = None;
-            return;
-        }
-        tracing::warn!(
-            job_id = self.shipper.job_id,
-            count,
-            error = why,
-            "CloudWatch Logs refused log events; they are left out"
-        );
-        self.shipper.context.metrics.log_events_rejected(count);
-        self.refused += 1;
-        if self.refused >= REFUSED_MAX {
-            self.events_max = BATCH_EVENTS_MAX;
-        }
-        self.told_in_vain |= notice;
-        self.missing.add(Missing { refused: count - usize::from(notice), why, ..Missing::default() });
-        self.taken(sending, false);
-    }
-
     /// The file is shorter than what was shipped of it: it is another.
     fn start_over(&mut self) {
         let last_at =
             self.mark.sending.map_or(self.mark.last_at, |sending| sending.at.max(self.mark.last_at));
         self.mark = LogMark { position: 0, last_at, sending: None };
-        (self.in_doubt, self.seen, self.rest_since, self.untold_from) = (false, None, None, None);
+        (self.in_doubt, self.late, self.seen, self.rest_since, self.untold_from) =
+            (false, false, None, None, None);
         self.note();
     }
 

@@ -11,13 +11,16 @@ use std::time::Duration;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
 
+use super::dated::Dated;
 use super::notice::Missing;
 use crate::callback::why;
 use crate::classify::{Answer, Backoff, classify};
 use crate::context::Context;
 
-/// What was put is read a moment later.
-const READ_LAG: Duration = Duration::from_secs(1);
+/// What was put is read a moment later: so long is waited before it is asked for again, all of it after a call that was
+/// given up without an answer, which may be under way still.
+const LATE_PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 
 /// An empty page is not yet the end of an answer, but so many are.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html>
@@ -29,10 +32,12 @@ static SAID_IT_CANNOT_ASK: AtomicBool = AtomicBool::new(false);
 /// What became of a batch.
 #[derive(Debug)]
 pub(crate) enum Put {
-    /// Taken, apart from these.
-    Taken(Missing),
+    /// Taken, apart from these; and the time at the service then, where the answer says it.
+    Taken(Missing, Option<i64>),
     /// Taken or not: the answer was lost.
     Doubtful(String),
+    /// The same, and the call may still be on its way: there was no answer for as long as one is waited for.
+    Late(String),
     /// Not taken now.
     Later(String),
     /// Not taken: the stream is not there.
@@ -70,34 +75,42 @@ impl Stream {
         }
         let call = self.context.clients.logs.put_log_events();
         let call = call.log_group_name(&self.context.config.log_group).log_stream_name(&self.name);
-        let error = match call.set_log_events(Some(events)).send().await {
+        let dated = Dated::default();
+        let call = call.set_log_events(Some(events)).customize().interceptor(dated.clone());
+        let error = match call.send().await {
             Ok(answer) => {
-                return Put::Taken(
-                    answer
-                        .rejected_log_events_info()
-                        .map_or_else(Missing::default, |info| rejected(info, count)),
-                );
+                let rejected = answer.rejected_log_events_info().map(|info| rejected(info, count));
+                return Put::Taken(rejected.unwrap_or_default(), dated.date());
             }
             Err(error) => error,
         };
         match (error.code().unwrap_or_default(), classify(&error)) {
-            ("DataAlreadyAcceptedException", _) => Put::Taken(Missing::default()),
+            ("DataAlreadyAcceptedException", _) => Put::Taken(Missing::default(), None),
             // Services of today do not look at tokens; one that does was not sent any.
             ("InvalidSequenceTokenException", _) => Put::Later(why(&error)),
             (_, Answer::NotFound) => Put::NoStream,
             (_, Answer::Refused) => Put::Refused(why(&error)),
             _ if is_answer_no(&error) => Put::Later(why(&error)),
+            _ if matches!(error, SdkError::TimeoutError(_)) => Put::Late(why(&error)),
             _ => Put::Doubtful(why(&error)),
         }
     }
 
-    /// Whether there are events of the time `at`, which no other batch has.
-    pub(crate) async fn holds(&self, at: i64) -> Held {
-        match self.ask(Some(at)).await {
-            Held::No => {}
-            known => return known,
+    /// Whether there are events of the time `at`, which no other batch has. `late`: of a call that was given up, which
+    /// may arrive after a question, so that it is asked for longer.
+    pub(crate) async fn holds(&self, at: i64, late: bool) -> Held {
+        let pauses = if late { &LATE_PAUSES[..] } else { &LATE_PAUSES[..1] };
+        for pause in pauses {
+            match self.ask(Some(at)).await {
+                Held::No => tokio::time::sleep(*pause).await,
+                known => return known,
+            }
         }
-        tokio::time::sleep(READ_LAG).await;
+        self.ask(Some(at)).await
+    }
+
+    /// Whether there are events of the time `at` by now.
+    pub(crate) async fn holds_now(&self, at: i64) -> Held {
         self.ask(Some(at)).await
     }
 

@@ -17,6 +17,11 @@ const ARGUMENT_MAX: usize = 131_072;
 
 /// Starts the document's step with a request.
 fn start(shell: &str, world: &World, request: &str) -> Child {
+    start_as(shell, world, request, None)
+}
+
+/// The same by an agent of Systems Manager that says which command it is, or does not yet.
+fn start_as(shell: &str, world: &World, request: &str, command_id: Option<&str>) -> Child {
     let document: Value = serde_json::from_str(DOCUMENT).unwrap();
     let lines = document["mainSteps"][0]["inputs"]["runCommand"].as_array().unwrap();
     let lines: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
@@ -32,6 +37,7 @@ fn start(shell: &str, world: &World, request: &str) -> Child {
         .env_clear()
         .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
         .env("RSQLFLOW_AGENT_SOCKET", world.config.socket_path())
+        .envs(command_id.map(|id| ("SSM_COMMAND_ID", id)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -87,6 +93,21 @@ async fn what_submit_says_is_how_the_step_ends() {
     let ended = end(start("sh", &world, "bm8tcmVxdWVzdA==")).await;
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(String::from_utf8_lossy(&ended.stderr).contains("the job request is not valid"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_command_is_known_by_what_the_agent_of_systems_manager_says() {
+    for (told, expected) in [(None, "command-7"), (Some("command-8"), "command-8"), (Some(""), "command-7")] {
+        let world = World::new().await;
+        world.script("job.sh", ":");
+        let word = world.request("job.sh").encode();
+        let ended = end(start_as("sh", &world, &word, told)).await;
+        assert!(ended.status.success(), "{ended:?}");
+        world.settled().await;
+        let record = world.aws.calls("UpdateItem");
+        let record = record.iter().map(ToString::to_string).collect::<String>();
+        assert!(record.contains(&format!("\"{expected}\"")), "{told:?}: {record}");
+    }
 }
 
 #[test]

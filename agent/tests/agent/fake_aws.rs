@@ -49,6 +49,8 @@ struct State {
     always: HashMap<&'static str, Answer>,
     /// The log events that were taken.
     events: Vec<LogEvent>,
+    /// How far the service's clock is ahead of the host's, in milliseconds, where it looks at times.
+    ahead: Option<i64>,
     /// The text of the log event that is never taken, nor is a batch with it.
     bad_event: Option<&'static str>,
 }
@@ -80,6 +82,28 @@ impl State {
                 });
             }
         }
+    }
+
+    /// What PutLogEvents says of times: all events of a batch have one.
+    fn judge(&self, body: &Value) -> Option<Answer> {
+        const HOUR: i64 = 3_600_000;
+        let now = chrono::Utc::now().timestamp_millis() + self.ahead?;
+        let events = body["logEvents"].as_array().unwrap();
+        let at = events[0]["timestamp"].as_i64().unwrap();
+        let rejected = if at > now + 2 * HOUR {
+            json!({ "tooNewLogEventStartIndex": 0 })
+        } else if at < now - 14 * 24 * HOUR {
+            json!({ "tooOldLogEventEndIndex": events.len() })
+        } else {
+            return None;
+        };
+        Some(Answer::Ok(json!({ "rejectedLogEventsInfo": rejected })))
+    }
+
+    /// The date of an answer.
+    fn date(&self) -> Option<String> {
+        let now = chrono::Utc::now() + chrono::TimeDelta::milliseconds(self.ahead?);
+        Some(now.format("%a, %d %b %Y %H:%M:%S GMT").to_string())
     }
 
     /// What GetLogEvents finds.
@@ -138,6 +162,11 @@ impl FakeAws {
         self.state.lock().unwrap().bad_event = Some(text);
     }
 
+    /// From now on the service's clock is so far ahead of the host's, and answers are dated.
+    pub(crate) fn set_clock(&self, ahead: chrono::TimeDelta) {
+        self.state.lock().unwrap().ahead = Some(ahead.num_milliseconds());
+    }
+
     /// The log events that were taken, in the order in which they were.
     pub(crate) fn events(&self) -> Vec<LogEvent> {
         self.state.lock().unwrap().events.clone()
@@ -193,6 +222,9 @@ impl FakeAws {
             let answer = match action {
                 _ if bad => Answer::Error("InvalidParameterException", 400),
                 "GetLogEvents" => scripted.unwrap_or_else(|| Answer::Ok(state.get(&body))),
+                "PutLogEvents" => {
+                    scripted.or_else(|| state.judge(&body)).unwrap_or_else(|| Answer::Ok(json!({})))
+                }
                 _ => scripted.unwrap_or(Answer::Ok(json!({}))),
             };
             if action == "PutLogEvents" {
@@ -212,6 +244,7 @@ impl HttpConnector for FakeAws {
         let action = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or(Value::Null);
         let answer = self.answer(&action, body);
+        let date = self.state.lock().unwrap().date();
         HttpConnectorFuture::new(async move {
             let (status, body) = match answer {
                 Answer::Ok(body) => (200, body),
@@ -219,7 +252,12 @@ impl HttpConnector for FakeAws {
                 Answer::Silence | Answer::Lost => std::future::pending().await,
                 Answer::Cut => return Err(ConnectorError::io("the connection is cut".into())),
             };
-            Ok(HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body.to_string())))
+            let body = SdkBody::from(body.to_string());
+            let mut response = HttpResponse::new(StatusCode::try_from(status).unwrap(), body);
+            if let Some(date) = date {
+                response.headers_mut().insert("date", date);
+            }
+            Ok(response)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What scripts print: anything, any amount.
 
+use chrono::TimeDelta;
 use serde_json::json;
 
 use crate::fake_aws::{Answer, FakeAws};
@@ -188,6 +189,46 @@ async fn events_that_are_rejected_are_counted_in_the_stream() {
     world.run("echo 1").await;
     world.settled().await;
     assert!(world.events().is_empty());
+}
+
+/// Whole batches, and what would tell of them: nothing came of a host with such a clock.
+#[tokio::test]
+async fn a_host_with_a_wrong_clock_ships_every_line_at_the_services_time() {
+    for ahead in [TimeDelta::hours(-3), TimeDelta::days(15)] {
+        let world = World::new().await;
+        world.aws.set_clock(ahead);
+        world.run("echo 1; echo 2").await;
+        world.settled().await;
+        let events = world.events();
+        assert!(events[0].contains("does not take the times of this host's clock"), "{events:?}");
+        assert_eq!(events[1..], ["1", "2"]);
+        let service = chrono::Utc::now() + ahead;
+        for event in world.aws.events() {
+            let off = service.timestamp_millis() - event.timestamp;
+            assert!(off.abs() < 120_000, "{off}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_set_back_costs_no_line_and_one_notice() {
+    let world = World::new().await;
+    world.aws.set_clock(TimeDelta::zero());
+    let go = world.dir.path().join("go");
+    world.script("job.sh", &format!("echo 1; until [ -e {0}1 ]; do sleep 0.01; done; echo 2; until [ -e {0}2 ]; do sleep 0.01; done; echo 3", go.display()));
+    world.submit(&world.request("job.sh")).await;
+    let taken = |count: usize| move |aws: &FakeAws| (aws.events().len() == count).then_some(());
+    world.aws.wait("the first line", taken(1)).await;
+    world.aws.set_clock(TimeDelta::hours(-3));
+    std::fs::write(format!("{}1", go.display()), "").unwrap();
+    world.aws.wait("the second line", taken(3)).await;
+    let before = world.aws.calls("PutLogEvents").len();
+    std::fs::write(format!("{}2", go.display()), "").unwrap();
+    world.settled().await;
+    let events = world.events();
+    assert!(events[1].contains("does not take the times of this host's clock"), "{events:?}");
+    assert_eq!([&events[0], &events[2], &events[3]], ["1", "2", "3"]);
+    assert_eq!(world.aws.calls("PutLogEvents").len(), before + 1, "the difference is known by then");
 }
 
 #[tokio::test]

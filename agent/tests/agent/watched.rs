@@ -67,6 +67,35 @@ async fn health_is_one_line() {
     until("the port to be closed", || std::net::TcpStream::connect(address).err().map(drop)).await;
 }
 
+/// Every user of the host can connect and say nothing; more of them than there are places.
+#[tokio::test]
+async fn silent_clients_keep_nobody_from_health_or_the_socket() {
+    let (mut world, address) = watched().await;
+    let mut silent = Vec::new();
+    for number in 0..135 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        if number % 2 == 1 {
+            // A head that never ends. One that had to go already does not mind.
+            let _ = stream.write_all(b"GET /health HTTP/1.1\r\nhost: ").await;
+        }
+        silent.push(stream);
+    }
+    let socket = world.agent().socket().to_owned();
+    let mut silent_at_socket = Vec::new();
+    for _ in 0..300 {
+        silent_at_socket.push(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    }
+    let patience = std::time::Duration::from_secs(9);
+    let health = tokio::time::timeout(patience, ask(address, "GET /health HTTP/1.1")).await;
+    assert!(health.expect("an answer").starts_with("HTTP/1.1 200 OK\r\n"));
+    let mut client = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    client.write_all(b"{\"status\":{}}\n").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(patience, client.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+    assert!(answer.contains("running"), "{answer}");
+    world.shutdown_all().await;
+}
+
 #[tokio::test]
 async fn it_is_for_this_host_only() {
     let mut world = World::stopped();

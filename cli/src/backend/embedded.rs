@@ -103,7 +103,7 @@ impl Embedded {
             cloud.store().clone(),
             cloud.place().clone(),
             cloud.services().clone(),
-            Clock::system(),
+            cloud.clock().clone(),
         )
         .await
         .map_err(failed())?;

@@ -80,6 +80,9 @@ impl Actor {
         while self.run.ended().is_none() {
             let first = self.next().await;
             let now = self.engine.time.now();
+            // What has passed unseen is known before any deadline is looked at, and the messages that waited meanwhile
+            // are heard before that as well.
+            self.run.pass_unseen(self.engine.time.unseen(), now);
             let mut replies = Vec::new();
             let mut late = Vec::new();
             let mut next = first;
@@ -120,7 +123,7 @@ impl Actor {
     /// The next message, or `None` when a timer is due first.
     async fn next(&mut self) -> Option<Message> {
         let Some(deadline) = self.run.next_deadline_ms() else { return self.inbox.recv().await };
-        let sleep = self.engine.time.sleep_until(deadline, self.in_flight == 0);
+        let sleep = self.engine.time.sleep_until(deadline, self.in_flight == 0, self.run.unseen_ms());
         tokio::select! {
             biased;
             message = self.inbox.recv() => message,

@@ -140,7 +140,7 @@ impl Engine {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let now = facts.started_ms;
         let mut run = Run::new(id, facts, definition, self.key.clone(), self.region.clone());
-        run.begin(now);
+        run.begin(now, self.time.unseen());
         run
     }
 
@@ -276,7 +276,7 @@ impl Engine {
             }
         };
         let (key, region) = (self.key.clone(), self.region.clone());
-        let now = self.time.now();
+        let (now, unseen) = (self.time.now(), self.time.unseen());
         let run = Run::new(id, facts, definition, key, region);
         let mut run = self
             .store
@@ -286,7 +286,7 @@ impl Engine {
                 Ok(run)
             })
             .await?;
-        run.resume(now);
+        run.resume(now, unseen);
         Ok(Some(run))
     }
 

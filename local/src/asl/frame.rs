@@ -48,6 +48,9 @@ pub(crate) struct Body {
     pub(crate) retries: Vec<u32>,
     #[serde(default)]
     pub(crate) phase: Phase,
+    /// Of the first frame: how much time has passed unseen while the execution ran. Its own limit does not count it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) unseen_ms: i64,
 }
 
 /// What a frame waits for.
@@ -61,6 +64,9 @@ pub(crate) enum Phase {
     /// A Wait state's time.
     Wait {
         until_ms: i64,
+        /// A time of day, not a length of time.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        fixed: bool,
     },
     /// A retrier's delay.
     Retry {
@@ -70,6 +76,11 @@ pub(crate) enum Phase {
         started_event: u64,
     },
     Map(MapPhase),
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A scheduled task.
@@ -140,10 +151,27 @@ impl Frame {
     /// When it must be looked at again, if time alone can move it.
     pub(crate) fn deadline_ms(&self) -> Option<i64> {
         match &self.body.phase {
-            Phase::Wait { until_ms } | Phase::Retry { until_ms } => Some(*until_ms),
+            Phase::Wait { until_ms, .. } | Phase::Retry { until_ms } => Some(*until_ms),
             Phase::Task(task) => task.timeout_at_ms.into_iter().chain(task.heartbeat_at_ms).min(),
             Phase::Moving | Phase::Parallel { .. } | Phase::Map(_) => None,
         }
+    }
+
+    /// Moves its deadlines by time that passed unseen; false where it has none that moves. Whoever reports to a task gets
+    /// a whole heartbeat interval: what was sent meanwhile may not have been heard.
+    pub(crate) fn pass_unseen(&mut self, by_ms: i64, now_ms: i64) -> bool {
+        match &mut self.body.phase {
+            Phase::Wait { until_ms, fixed: false } | Phase::Retry { until_ms } => *until_ms += by_ms,
+            Phase::Task(task) => {
+                task.timeout_at_ms = task.timeout_at_ms.map(|at| at + by_ms);
+                let interval = task.heartbeat_seconds.and_then(|seconds| i64::try_from(seconds).ok());
+                task.heartbeat_at_ms = interval.map(|seconds| now_ms + seconds * 1000);
+            }
+            Phase::Wait { fixed: true, .. } | Phase::Moving | Phase::Parallel { .. } | Phase::Map(_) => {
+                return false;
+            }
+        }
+        true
     }
 
     /// The task it waits for, if that was scheduled by `event`.

@@ -1,7 +1,8 @@
 //! Waiting for a moment.
 //!
 //! Deadlines live on disk as wall-clock instants, because they must outlive the process. Waiting for one therefore
-//! asks the clock again at intervals: a laptop that slept, or a clock that was set, is noticed within [`RECHECK`].
+//! asks the clock again at intervals ([`RECHECK`]), and ends early where time has passed unseen, see [`crate::clock`]:
+//! then the execution moves its deadlines before it looks whether one has come.
 //! Tests bring their own time, so nothing ever waits for the real one.
 
 use std::future::Future;
@@ -18,9 +19,14 @@ pub trait Time: Send + Sync {
     /// Now.
     fn now(&self) -> Millis;
 
-    /// Ends no earlier than `deadline`. `idle` says that the sleeper has nothing else under way, so that only time
-    /// or someone from outside can move it on; a test's time may jump then.
-    fn sleep_until(&self, deadline: Millis, idle: bool) -> Sleep;
+    /// How much time has passed unseen so far, see [`Clock::unseen`]; to be asked after [`Time::now`].
+    fn unseen(&self) -> Millis {
+        0
+    }
+
+    /// Ends no earlier than `deadline`, or once [`Time::unseen`] is no longer `unseen`. `idle` says that the sleeper has
+    /// nothing else under way, so that only time or someone from outside can move it on; a test's time may jump then.
+    fn sleep_until(&self, deadline: Millis, idle: bool, unseen: Millis) -> Sleep;
 }
 
 /// Longest uninterrupted sleep.
@@ -31,13 +37,17 @@ impl Time for Clock {
         Clock::now(self)
     }
 
-    fn sleep_until(&self, deadline: Millis, _idle: bool) -> Sleep {
+    fn unseen(&self) -> Millis {
+        Clock::unseen(self)
+    }
+
+    fn sleep_until(&self, deadline: Millis, _idle: bool, unseen: Millis) -> Sleep {
         let clock = self.clone();
         Box::pin(async move {
             loop {
                 let left = deadline.saturating_sub(clock.now());
                 match u64::try_from(left) {
-                    Ok(left) if left > 0 => {
+                    Ok(left) if left > 0 && clock.unseen() == unseen => {
                         tokio::time::sleep(Duration::from_millis(left).min(RECHECK)).await
                     }
                     _ => return,

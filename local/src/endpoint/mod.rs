@@ -2,8 +2,10 @@
 //!
 //! For the `aws` CLI, for users' scripts and for our own commands when `rsqlflow up` runs elsewhere. It listens on
 //! the loopback address only and takes only requests signed with the data directory's key (`sigv4.rs`).
-//! A slow or hostile client costs a bounded amount of memory and time: headers and bodies have limits and deadlines,
-//! connections a maximum number, and a body is read only once the headers carry a known key id.
+//! A slow or hostile client costs a bounded amount of memory and time: headers and bodies have limits and deadlines, and
+//! a body is read only once the headers carry a known key id. Idle connections make room for new ones ([`rsqlflow_door`]),
+//! and agents that run in processes of their own have places of their own: a request that is signed with the key and says
+//! that it comes from one moves its connection there.
 //!
 //! What it does not do: TLS (nothing leaves the machine), HTTP/2, virtual hosts.
 
@@ -18,11 +20,10 @@ use std::time::Duration;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use rsqlflow_door::http::{Limits, serve as serve_http};
+use rsqlflow_door::{Places, Seat};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::credentials::LocalCredentials;
@@ -39,10 +40,15 @@ pub use announce::{Endpoint, discover};
 const MAX_BODY: usize = 16 * 1024 * 1024;
 /// Bytes of a request's line and headers.
 const MAX_HEADERS: usize = 64 * 1024;
-/// Connections at a time; further clients wait to be accepted.
+/// Connections at a time; one more takes the place of an idle one.
 const MAX_CONNECTIONS: usize = 256;
-/// How long a client may take over its headers, or keep an idle connection.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections of agents beside those: one for each job that reports at the same time, and one for its log.
+const MAX_AGENT_CONNECTIONS: usize = 1_024;
+/// How an agent's SDK names its program in `x-amz-user-agent`
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-appid.html>).
+const AGENT: &str = "app/rsqlflow-agent";
+/// How long a client may take over its headers, or keep an idle connection that nobody else needs.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take over its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way have to end when the endpoint stops.
@@ -130,71 +136,17 @@ pub(crate) async fn serve(
     Ok(Serving { endpoint, stop, accepting, announcement: Some(announcement) })
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    // Dropped with this task, which ends all connections.
-    let mut connections = JoinSet::new();
-    loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        tokio::select! {
-            () = told(&mut stopped) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (place, accepted) = next => match accepted {
-                Ok((stream, _)) => {
-                    let (door, stopped) = (Arc::clone(&door), stopped.clone());
-                    connections.spawn(async move {
-                        let _place = place;
-                        connection(stream, door, stopped).await;
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: waiting is all that can be done.
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    // What takes longer is aborted with the set.
-    let _ = tokio::time::timeout(STOP_PATIENCE, rest).await;
-}
-
-/// Waits for the stop; its sender being gone means the same.
-async fn told(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-async fn connection(stream: TcpStream, door: Arc<Door>, mut stopped: watch::Receiver<bool>) {
-    // Small answers should not wait for more to send; failing to say so costs only time.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+async fn accept(listener: TcpListener, door: Arc<Door>, stopped: watch::Receiver<bool>) {
+    let limits =
+        Limits { head: HEAD_TIMEOUT, head_bytes: MAX_HEADERS, connection: None, stop: STOP_PATIENCE };
+    let answer = move |request, seat: Arc<Seat>| {
         let door = Arc::clone(&door);
-        async move { Ok::<_, std::convert::Infallible>(respond(&door, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        async move { respond(&door, request, &seat).await }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a client's connection broke");
-    }
+    serve_http(listener, Places::new(MAX_CONNECTIONS, MAX_AGENT_CONNECTIONS), limits, stopped, answer).await;
 }
 
-async fn respond(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond(door: &Door, request: Request<Incoming>, seat: &Seat) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let header = |name| text(&parts.headers, name);
     let wire = WireRequest {
@@ -235,6 +187,9 @@ async fn respond(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes
     };
     if let Err(refusal) = sigv4::check_signature(&authorization, signed, &door.credentials) {
         return refuse(&refusal.to_error(shape));
+    }
+    if header("x-amz-user-agent").is_some_and(|program| program.split(' ').any(|word| word == AGENT)) {
+        seat.own();
     }
     if shape != Shape::Rest && parts.method != http::Method::POST {
         let error = AwsError::client("UnknownOperationException", "Actions are requested with POST");

@@ -40,7 +40,7 @@ impl Logs {
         let emptied = "delete from log_dead_streams where not exists (
             select 1 from log_events e where e.stream_id = log_dead_streams.id)";
         self.store.relaxed(move |tx| tx.execute(emptied, [])).await?;
-        let now = self.clock.now();
+        let now = self.clock.surely();
         while self.store.relaxed(move |tx| tx.execute(DELETE_EXPIRED, (STEP, now, DAY))).await? > 0 {}
         self.store.relaxed(move |tx| tx.execute(SETTLE, (now, DAY))).await?;
         Ok(())

@@ -37,6 +37,9 @@ const FAR_AHEAD: Millis = 86_400_000;
 /// How long to wait after the store failed.
 const STORE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The longest that a delivery which failed waits for the next try: what waits longer does so because the clock was set back.
+const LONGEST_PAUSE: Millis = 600_000;
+
 /// How long an event waits whose delivery panicked, in milliseconds.
 const AFTER_A_PANIC: Millis = 60_000;
 
@@ -173,7 +176,7 @@ impl Engine {
         let due: Vec<Event> = self
             .events
             .iter()
-            .filter(|event| event.due_at <= now && !self.is_under_way(event))
+            .filter(|event| event.is_due(now) && !self.is_under_way(event))
             .cloned()
             .collect();
         for event in due {
@@ -390,6 +393,10 @@ impl Live {
 }
 
 impl Event {
+    fn is_due(&self, now: Millis) -> bool {
+        self.due_at <= now || (self.attempts > 0 && self.due_at - now > LONGEST_PAUSE)
+    }
+
     fn key(&self) -> Key {
         (self.group.clone(), self.name.clone(), self.scheduled_at)
     }

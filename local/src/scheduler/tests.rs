@@ -302,6 +302,16 @@ async fn a_function_that_fails_is_called_three_times() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_does_not_put_off_the_next_try() {
+    let mut world = World::at("2026-11-21T02:00:00Z").await;
+    world.create("s", "cron(0 3 * * ? *)", json!({})).await;
+    world.function.failures.store(1, Ordering::SeqCst);
+    world.look_after(HOUR).await;
+    world.look_after(-5 * HOUR).await;
+    assert_eq!(world.function.events().len(), 2);
+}
+
+#[tokio::test]
 async fn a_target_that_is_not_there_is_given_up() {
     let mut world = World::at("2026-11-21T02:00:00Z").await;
     let mut body = schedule("s", "cron(0 3 * * ? *)", json!({}));

@@ -103,7 +103,7 @@ impl Ssm {
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.clock.surely();
         self.store
             .relaxed(move |tx| {
                 // The row of one that runs at this moment says pending, too: leave it alone for as long as it may run.

@@ -95,6 +95,8 @@ async fn run_in(directory: &Path, command: &HostCommand) -> io::Result<CommandOu
     let mut shell = tokio::process::Command::new("sh");
     shell
         .arg(&script_path)
+        // As newer agents of Systems Manager do.
+        .env("SSM_COMMAND_ID", &command.command_id)
         .stdin(Stdio::null())
         .stdout(private_file(&stdout_path).map_err(io::Error::other)?)
         .stderr(private_file(&stderr_path).map_err(io::Error::other)?)

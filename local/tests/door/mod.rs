@@ -1,5 +1,7 @@
 //! The loopback endpoint against clients that are slow, strange or hostile; raw bytes, no `aws` needed.
 
+use std::time::Duration;
+
 use rsqlflow_local::cloud::{CloudOptions, LocalCloud};
 use rsqlflow_local::endpoint::{EndpointError, Serving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,15 +70,37 @@ async fn endless_headers_are_cut_off() {
     assert!(sent.is_err(), "ten megabytes of headers were taken");
 }
 
+/// Connections in every state that asks for nothing: more of them than there are places.
 #[tokio::test]
-async fn silent_clients_do_not_keep_others_out() {
+async fn idle_clients_do_not_keep_others_out() {
     let (_dir, _cloud, serving) = served().await;
     let address = serving.endpoint().url.strip_prefix("http://").unwrap().to_owned();
-    let mut silent = Vec::new();
-    for _ in 0..50 {
-        silent.push(TcpStream::connect(&address).await.unwrap());
+    let mut idle = Vec::new();
+    for number in 0..600 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        match number % 3 {
+            // Silent from the start.
+            0 => {}
+            // A head that never ends.
+            1 => stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-").await.unwrap(),
+            // Kept after a request.
+            _ => {
+                stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+                let mut byte = [0];
+                stream.read_exact(&mut byte).await.unwrap();
+            }
+        }
+        idle.push(stream);
     }
-    let answer = talk(&serving, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let answer = talk(&serving, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let answer = tokio::time::timeout(Duration::from_secs(30), answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    // The first of them had to go, the last had not.
+    let mut rest = String::new();
+    assert_eq!(idle[0].read_to_string(&mut rest).await.unwrap_or_default(), 0);
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    last.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("HTTP/1.1 400"), "{rest}");
     serving.stop().await;
 }

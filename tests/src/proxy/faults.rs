@@ -13,6 +13,8 @@ pub struct Faults {
     pub failed: u64,
     /// ... done by the service, whose answer is lost with the connection.
     pub cut: u64,
+    /// ... delivered twice, and the second answer is given. Not PutLogEvents, which nothing makes idempotent.
+    pub twice: u64,
     /// ... handed on late ...
     pub delayed: u64,
     /// ... by so much.
@@ -27,6 +29,7 @@ pub(super) enum Fate {
     Failed,
     Unavailable,
     Cut,
+    Twice,
     Delayed,
 }
 
@@ -38,7 +41,7 @@ impl Faults {
 
     /// Thirty of a hundred calls, of every kind.
     pub fn thirty(delay: Duration) -> Self {
-        Self { throttled: 8, failed: 8, cut: 8, delayed: 6, delay }
+        Self { throttled: 8, failed: 8, cut: 6, twice: 4, delayed: 4, delay }
     }
 
     pub(super) fn decide(&self, random: &mut Random) -> Fate {
@@ -48,6 +51,7 @@ impl Faults {
             (self.failed / 2, Fate::Failed),
             (self.failed - self.failed / 2, Fate::Unavailable),
             (self.cut, Fate::Cut),
+            (self.twice, Fate::Twice),
             (self.delayed, Fate::Delayed),
         ];
         for (share, fate) in fates {
@@ -71,6 +75,8 @@ pub struct Tally {
     pub failed: u64,
     /// Done, and the answer lost.
     pub cut: u64,
+    /// Delivered twice.
+    pub twice: u64,
     /// Handed on late.
     pub delayed: u64,
 }
@@ -82,6 +88,7 @@ impl Tally {
             Fate::Throttled => &mut self.throttled,
             Fate::Failed | Fate::Unavailable => &mut self.failed,
             Fate::Cut => &mut self.cut,
+            Fate::Twice => &mut self.twice,
             Fate::Delayed => &mut self.delayed,
         };
         *counter += 1;

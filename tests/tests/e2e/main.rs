@@ -7,6 +7,7 @@
 mod aws_backend;
 mod bad_scripts;
 mod chaos;
+mod clocks;
 mod demo;
 mod disk_full;
 mod failures;

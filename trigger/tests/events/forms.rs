@@ -72,7 +72,7 @@ async fn errors_say_what_kind_they_are_and_what_is_wrong() {
     let too_large = json!({ "workflow_id": "nightly", "parameters": { "big": "x".repeat(300_000) } });
     let error = cloud.handle(too_large).await.unwrap_err();
     assert_eq!(error.error_type, "Rsql.InputTooLarge");
-    assert!(error.error_message.contains("262144"), "{error}");
+    assert!(error.error_message.contains("256000"), "{error}");
     for name in ["PATH", "DAY", "http_proxy", "a-b"] {
         let parameter = json!({ "workflow_id": "nightly", "parameters": { name: "x" } });
         let error = cloud.handle(parameter).await.unwrap_err();

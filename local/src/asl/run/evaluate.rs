@@ -2,7 +2,6 @@
 
 use crate::asl::definition::QueryError;
 use crate::asl::failure::{Failure, names};
-use crate::asl::frame::Phase;
 use crate::asl::history::Details;
 use crate::asl::payload::Payload;
 use crate::asl::scope::{ContextObject, Item, Scope};
@@ -15,6 +14,8 @@ pub(super) struct Extras<'a> {
     pub(super) result: Option<&'a Payload>,
     pub(super) error_output: Option<&'a Payload>,
     pub(super) token: Option<&'a str>,
+    /// For a Map's `ItemSelector`: AWS documents the item for that alone, "not within the states included in the
+    /// ItemProcessor" (<https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html>).
     pub(super) item: Option<Item>,
     /// The moment and the chance of an earlier evaluation that is to come out the same.
     pub(super) again: Option<(i64, u64)>,
@@ -45,7 +46,7 @@ impl Run {
             entered_ms: frame.body.entered_ms,
             retry_count: frame.retry_count(),
             token: extras.token,
-            item: extras.item.or_else(|| self.item_of(number)),
+            item: extras.item,
         };
         let (now_ms, seed) = extras.again.unwrap_or_else(|| (self.now_ms, chance()));
         evaluate(&Scope {
@@ -69,19 +70,6 @@ impl Run {
             at = frame.parent;
         }
         None
-    }
-
-    /// The item of the innermost Map iteration the frame is in.
-    fn item_of(&self, number: u32) -> Option<Item> {
-        let mut at = number;
-        loop {
-            let frame = self.frames.get(&at)?;
-            let parent = self.frames.get(&frame.parent?)?;
-            if let (Phase::Map(_), Some(items)) = (&parent.body.phase, &parent.items) {
-                return Some(Item { items: items.clone(), index: frame.position });
-            }
-            at = frame.parent?;
-        }
     }
 
     /// An expression of the frame's state failed: that is recorded, and is the state's failure.

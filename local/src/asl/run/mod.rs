@@ -60,6 +60,8 @@ pub(crate) struct Run {
     /// The history is full.
     overflow: bool,
     now_ms: i64,
+    /// The clock's unseen time ([`crate::clock`]) that the deadlines were moved by.
+    unseen_ms: i64,
 }
 
 /// What one step leaves behind.
@@ -146,12 +148,13 @@ impl Run {
             ended: None,
             overflow: false,
             now_ms: 0,
+            unseen_ms: 0,
         }
     }
 
-    /// Begins: the first step goes as far as it can.
-    pub(crate) fn begin(&mut self, now_ms: i64) {
-        self.now_ms = now_ms;
+    /// Begins: the first step goes as far as it can. `unseen_ms` is the clock's unseen time by now.
+    pub(crate) fn begin(&mut self, now_ms: i64, unseen_ms: i64) {
+        (self.now_ms, self.unseen_ms) = (now_ms, unseen_ms);
         let input = self.facts.input.clone();
         let details = Details::none().with("roleArn", self.facts.role_arn.clone()).payload(&input);
         self.emit_after(0, "ExecutionStarted".into(), details);
@@ -177,7 +180,8 @@ impl Run {
     /// When the whole execution times out.
     fn deadline_ms(&self) -> Option<i64> {
         let seconds = i64::try_from(self.definition.timeout_seconds?).ok()?;
-        Some(self.facts.started_ms + seconds * 1000)
+        let unseen_ms = self.frames.get(&ROOT).map_or(0, |root| root.body.unseen_ms);
+        Some(self.facts.started_ms + seconds * 1000 + unseen_ms)
     }
 
     /// What the stimuli since the last call have led to.
@@ -336,7 +340,10 @@ impl Run {
                 }
             }
             Kind::Wait(wait) => match self.until(number, wait) {
-                Ok(until_ms) => self.set_phase(number, Phase::Wait { until_ms }),
+                Ok(until_ms) => {
+                    let fixed = matches!(wait, Wait::Timestamp(_));
+                    self.set_phase(number, Phase::Wait { until_ms, fixed });
+                }
                 Err(error) => self.query_failed(number, error),
             },
             Kind::Fail { error, cause } => self.fail_state(number, error.as_ref(), cause.as_ref()),

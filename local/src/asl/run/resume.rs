@@ -85,9 +85,10 @@ impl Run {
         Ok(())
     }
 
-    /// Takes up what was under way: the next step holds what to do.
-    pub(crate) fn resume(&mut self, now_ms: i64) {
-        self.now_ms = now_ms;
+    /// Takes up what was under way: the next step holds what to do. `unseen_ms` is the clock's unseen time by now, of
+    /// which nothing is known from before.
+    pub(crate) fn resume(&mut self, now_ms: i64, unseen_ms: i64) {
+        (self.now_ms, self.unseen_ms) = (now_ms, unseen_ms);
         let mut under_way = Vec::new();
         for (number, frame) in &mut self.frames {
             if let Phase::Task(phase) = &mut frame.body.phase {

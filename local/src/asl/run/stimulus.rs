@@ -89,6 +89,35 @@ impl Run {
         }
     }
 
+    /// The clock's unseen time is `unseen_ms` by now: deadlines move by what is new of it, on disk as well. To be told
+    /// before anything else that is said of the moment `now_ms`.
+    pub(crate) fn pass_unseen(&mut self, unseen_ms: i64, now_ms: i64) {
+        let by_ms = unseen_ms - self.unseen_ms;
+        if by_ms == 0 {
+            return;
+        }
+        self.unseen_ms = unseen_ms;
+        self.timers.clear();
+        for (number, frame) in &mut self.frames {
+            let mut moved = frame.pass_unseen(by_ms, now_ms);
+            if *number == ROOT {
+                frame.body.unseen_ms += by_ms;
+                moved = true;
+            }
+            if moved {
+                self.touched.insert(*number);
+            }
+            if let Some(at) = frame.deadline_ms() {
+                self.timers.push(Reverse((at, *number)));
+            }
+        }
+    }
+
+    /// The unseen time that the deadlines were moved by.
+    pub(crate) fn unseen_ms(&self) -> i64 {
+        self.unseen_ms
+    }
+
     /// It is `now_ms`: whatever is due happens.
     pub(crate) fn tick(&mut self, now_ms: i64) {
         self.now_ms = now_ms;

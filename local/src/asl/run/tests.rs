@@ -162,7 +162,7 @@ impl Driver {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(journal::SCHEMA).unwrap();
         let mut run = Self::fresh(definition);
-        run.begin(0);
+        run.begin(0, 0);
         Self { connection, run, now: 0, pending: VecDeque::new(), reports: VecDeque::new() }
     }
 
@@ -190,7 +190,7 @@ impl Driver {
     fn die(&mut self) {
         let mut run = Self::fresh(&self.run.definition);
         run.load(&self.connection).unwrap();
-        run.resume(self.now);
+        run.resume(self.now, 0);
         self.run = run;
         self.pending.clear();
     }
@@ -294,7 +294,7 @@ proptest! {
 fn begun(states: Value) -> Run {
     let definition = json!({ "QueryLanguage": "JSONata", "StartAt": "A", "States": states });
     let mut run = Driver::fresh(&Arc::new(Definition::read(&definition.to_string()).unwrap()));
-    run.begin(0);
+    run.begin(0, 0);
     run
 }
 

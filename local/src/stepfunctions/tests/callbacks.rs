@@ -89,6 +89,88 @@ async fn a_missed_heartbeat_has_its_own_error() {
     assert_eq!(world.end(&execution).await["error"], "States.HeartbeatTimeout");
 }
 
+/// A clock that is set, a laptop that slept, a process that was stopped: no heartbeat could be heard meanwhile.
+#[tokio::test]
+async fn unseen_time_counts_towards_no_limit_of_a_task() {
+    let time = TestTime::standing();
+    let (world, execution, token) =
+        waiting(&time, json!({ "HeartbeatSeconds": 30, "TimeoutSeconds": 100 })).await;
+    // Seconds of the steady clock, and by how much the wall clock jumps before them.
+    for (jump, seconds) in [(0, 25), (3600, 25), (-7200, 25), (90, 24)] {
+        time.step(jump);
+        time.advance(seconds);
+        let beat = json!({ "taskToken": token });
+        assert_eq!(code(&world, "SendTaskHeartbeat", beat).await, "ok", "after {jump} and {seconds}");
+    }
+    time.advance(1);
+    assert_eq!(world.end(&execution).await["error"], "States.Timeout");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_silent_after_unseen_time_is_missed_an_interval_later() {
+    let time = TestTime::standing();
+    let (world, execution, token) = waiting(&time, json!({ "HeartbeatSeconds": 30 })).await;
+    time.step(-3600);
+    // Answered once the step is known.
+    assert_eq!(code(&world, "SendTaskHeartbeat", json!({ "taskToken": token })).await, "ok");
+    time.advance(30);
+    assert_eq!(world.end(&execution).await["error"], "States.HeartbeatTimeout");
+}
+
+/// The outcome waited for the engine, and is heard before any deadline is looked at.
+#[tokio::test]
+async fn an_outcome_that_waited_through_unseen_time_is_taken() {
+    let time = TestTime::standing();
+    let (world, execution, token) =
+        waiting(&time, json!({ "HeartbeatSeconds": 30, "TimeoutSeconds": 100 })).await;
+    time.step(150);
+    let success = json!({ "taskToken": token, "output": "{}" });
+    assert_eq!(code(&world, "SendTaskSuccess", success).await, "ok");
+    assert_eq!(world.end(&execution).await["status"], "SUCCEEDED");
+}
+
+#[tokio::test]
+async fn deadlines_that_unseen_time_moved_are_on_disk() {
+    let time = TestTime::standing();
+    let (world, execution, token) =
+        waiting(&time, json!({ "HeartbeatSeconds": 30, "TimeoutSeconds": 100 })).await;
+    time.step(3600);
+    let beat = json!({ "taskToken": token });
+    assert_eq!(code(&world, "SendTaskHeartbeat", beat.clone()).await, "ok");
+    world.sfn.shut_down();
+    let database = world.dir.path().join("local.db");
+    let again = World::open(world.dir.clone(), &database, time.clone(), &[]).await;
+    again.sfn.resume().await.unwrap();
+    assert_eq!(code(&again, "SendTaskHeartbeat", beat).await, "ok");
+    time.advance(100);
+    let error = again.end(&execution).await["error"].clone();
+    assert!(error == "States.Timeout" || error == "States.HeartbeatTimeout", "{error}");
+}
+
+#[tokio::test]
+async fn unseen_time_moves_lengths_of_time_and_no_times_of_day() {
+    let time = TestTime::standing();
+    let world = World::new(time.clone(), &[]).await;
+    let mut definition = machine(
+        "P",
+        json!({ "P": { "Type": "Parallel", "End": true, "Branches": [
+            { "StartAt": "S", "States": { "S": { "Type": "Wait", "Seconds": 60, "End": true } } },
+            { "StartAt": "T", "States": { "T": { "Type": "Wait", "Timestamp": "2025-01-31T02:10:00Z", "End": true } } },
+        ] } }),
+    );
+    definition["TimeoutSeconds"] = json!(90);
+    let machine = world.create("m", &definition).await;
+    let execution = world.start(&machine, "x", json!({})).await;
+    world.reach(&execution, "WaitStateEntered", 2).await;
+    time.step(3600);
+    world.reach(&execution, "WaitStateExited", 1).await;
+    let exited = world.history(&execution).await;
+    let exited: Vec<&Value> = exited.iter().filter(|event| event["type"] == "WaitStateExited").collect();
+    assert_eq!(exited[0]["stateExitedEventDetails"]["name"], "T");
+    time.advance(60);
+    assert_eq!(world.end(&execution).await["status"], "SUCCEEDED");
+}
+
 /// A worker may report before the call that told it is answered.
 #[tokio::test]
 async fn a_callback_may_overtake_the_call() {

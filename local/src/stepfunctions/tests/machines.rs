@@ -12,8 +12,23 @@ fn product(name: &str) -> Value {
 struct Host {
     world: Mutex<std::sync::Weak<StepFunctions>>,
     jobs: Mutex<Vec<String>>,
+    /// Which job was sent where, in order.
+    sent: Mutex<Vec<(String, String)>>,
+    /// How many more commands are throttled.
+    throttles: Mutex<u32>,
     /// What a job says that fails.
     message: String,
+}
+
+/// As Step Functions words a denial of Systems Manager.
+fn denied(resource: &str) -> AwsError {
+    AwsError::client(
+        "AccessDeniedException",
+        format!(
+            "User: arn:aws:sts::000000000000:assumed-role/StageRole/x is not authorized to perform: ssm:SendCommand on \
+             resource: {resource} because no identity-based policy allows the ssm:SendCommand action"
+        ),
+    )
 }
 
 impl Service for Host {
@@ -32,6 +47,8 @@ impl Service for Host {
     fn call<'a>(&'a self, action: &'a str, body: Value) -> Reply<'a> {
         use base64::Engine as _;
         assert_eq!(action, "SendCommand");
+        assert_eq!(body["DocumentVersion"], "$LATEST");
+        let instance = body["InstanceIds"][0].as_str().unwrap().to_owned();
         let request = body["Parameters"]["request"][0].as_str().unwrap();
         let request = base64::engine::general_purpose::URL_SAFE.decode(request).unwrap();
         let request = decode_url(&String::from_utf8(request).unwrap());
@@ -40,12 +57,28 @@ impl Service for Host {
         assert_eq!((&request["pool"], &request["priority"]), (&json!("etl"), &json!(-1)));
         assert!(request["sent_at"].as_str().unwrap().ends_with('Z'), "{request}");
         self.jobs.lock().unwrap().push(job.clone());
+        self.sent.lock().unwrap().push((job.clone(), instance.clone()));
+        let throttled = {
+            let mut left = self.throttles.lock().unwrap();
+            let throttled = *left > 0;
+            *left = left.saturating_sub(1);
+            throttled
+        };
         let world = self.world.lock().unwrap().upgrade().unwrap();
         let message = self.message.clone();
         let token = request["task_token"].as_str().unwrap().to_owned();
         Box::pin(async move {
-            if job == "gone" {
+            if throttled {
+                return Err(AwsError::client("ThrottlingException", "Rate exceeded"));
+            }
+            if job == "gone" || instance == "i-gone" {
                 return Err(AwsError::client("InvalidInstanceId", "no such host"));
+            }
+            if instance == "i-denied" {
+                return Err(denied("arn:aws:ec2:us-east-1:000000000000:instance/i-denied"));
+            }
+            if job == "denied" {
+                return Err(denied("arn:aws:ssm:us-east-1:000000000000:document/Rsqlflow-RunScript"));
             }
             tokio::spawn(async move {
                 submitted(&world, &token).await;
@@ -114,6 +147,8 @@ impl Night {
         let host = Arc::new(Host {
             world: Mutex::new(Arc::downgrade(&world.sfn)),
             jobs: Mutex::default(),
+            sent: Mutex::default(),
+            throttles: Mutex::default(),
             message: message.into(),
         });
         world.sfn.engine.services.register(host.clone());
@@ -232,6 +267,106 @@ fn a_job_that_cannot_be_taken_over_is_recorded() {
     for machine in ["sequential", "parallel"] {
         let states = &product(machine)["States"]["RunScripts"]["ItemProcessor"]["States"];
         assert_eq!(states["TakeOver"]["Catch"][0]["Next"], "RecordFailure", "{machine}");
+    }
+}
+
+/// The table of hosts, the first of them the least busy.
+fn hosts(ids: &[&str]) -> (Value, Act) {
+    let items: Vec<Value> = ids
+        .iter()
+        .enumerate()
+        .map(|(jobs, id)| json!({ "instance_id": { "S": id }, "jobs": { "N": jobs.to_string() } }))
+        .collect();
+    let mut run = Night::shared();
+    run.as_object_mut().unwrap().remove("host");
+    run["hosts"] = json!({ "table": "hosts", "ids": ids });
+    (run, Act::Answer(json!({ "Items": items })))
+}
+
+/// Time stands still: no try is made again in vain, and each move is made at once.
+#[tokio::test]
+async fn a_job_that_cannot_be_sent_to_a_host_goes_to_another() {
+    for (machine, jobs, expected) in [
+        ("sequential", vec!["a"], vec!["a i-gone", "a i-denied", "a i-1"]),
+        (
+            "parallel",
+            vec!["a", "b", "c", "d"],
+            vec!["a i-1", "a i-denied", "a i-gone", "b i-1", "b i-denied", "c i-1", "d i-2"],
+        ),
+    ] {
+        let (run, scan) = hosts(&["i-gone", "i-denied", "i-1", "i-2"]);
+        let night = Night::with(vec![scan], vec![Act::Answer(json!({}))], "broke").await;
+        let input = json!({ "run": run, "stage": stage(1, machine, &jobs, "stop") });
+        let arn = night.machines[machine].as_str().unwrap();
+        let execution = night.world.start(arn, "x", input).await;
+        let end = night.world.end(&execution).await;
+        assert_eq!(end["status"], "SUCCEEDED", "{machine}: {end:#}");
+        let mut sent: Vec<String> =
+            night.host.sent.lock().unwrap().iter().map(|(job, host)| format!("{job} {host}")).collect();
+        if machine == "parallel" {
+            sent.sort();
+        }
+        assert_eq!(sent, expected, "{machine}");
+    }
+}
+
+#[tokio::test]
+async fn a_denial_that_another_host_cannot_mend_fails_the_job_at_once() {
+    for (machine, error) in [("sequential", "Ssm.SsmException"), ("parallel", "Rsql.JobsFailed")] {
+        let (run, scan) = hosts(&["i-1", "i-2"]);
+        let night = Night::with(vec![scan], vec![Act::Answer(json!({}))], "broke").await;
+        let input = json!({ "run": run, "stage": stage(1, machine, &["denied"], "stop") });
+        let arn = night.machines[machine].as_str().unwrap();
+        let execution = night.world.start(arn, "x", input).await;
+        let end = night.world.end(&execution).await;
+        assert_eq!(end["error"], error, "{end:#}");
+        assert!(end["cause"].as_str().unwrap().contains("not authorized to perform"), "{end:#}");
+        assert_eq!(night.host.sent.lock().unwrap().len(), 1);
+    }
+}
+
+/// Throttling has no name of its own in the integration, and shares that of a denial.
+#[tokio::test]
+async fn a_throttled_command_is_sent_again_six_times() {
+    for (machine, throttles) in [("sequential", 6), ("parallel", 6), ("sequential", 7)] {
+        let night = Night::new().await;
+        *night.host.throttles.lock().unwrap() = throttles;
+        let input = json!({ "run": Night::shared(), "stage": stage(1, machine, &["a"], "stop") });
+        let arn = night.machines[machine].as_str().unwrap();
+        let execution = night.world.start(arn, "x", input).await;
+        for wait in 1..=6 {
+            night.world.reach(&execution, "WaitStateEntered", wait).await;
+            night.time.advance(60);
+        }
+        let end = night.world.end(&execution).await;
+        assert_eq!(end["status"], if throttles == 6 { "SUCCEEDED" } else { "FAILED" }, "{end:#}");
+        assert_eq!(night.host.sent.lock().unwrap().len(), 7);
+    }
+}
+
+/// A stage gives back its input, its output and what describes it: more than fits fails without a handler.
+#[tokio::test]
+async fn a_run_of_the_largest_input_completes() {
+    for (size, status) in [(256_000, "SUCCEEDED"), (262_100, "FAILED")] {
+        let night = Night::new().await;
+        let names: Vec<String> = (0..150).map(|at| format!("job{at}")).collect();
+        let mut stage = stage(1, "parallel", &names.iter().map(String::as_str).collect::<Vec<_>>(), "stop");
+        stage["max_concurrency"] = json!(40);
+        let master = night.world.create("master", &product("master")).await;
+        let mut input = json!({
+            "run": Night::shared(), "stages": [stage], "machines": night.machines,
+            "workflow_audit_table": "runs", "timeout_seconds": 3600
+        });
+        let missing = size - input.to_string().len();
+        for at in 0..150 {
+            let filler = missing / 150 + usize::from(at < missing % 150);
+            // Two quotes are a part of it.
+            input["stages"][0]["jobs"][at]["arguments"] = json!(["x".repeat(filler - 2)]);
+        }
+        assert_eq!(input.to_string().len(), size);
+        let execution = night.world.start(&master, "nightly-1", input).await;
+        let end = night.world.end(&execution).await;
+        assert_eq!(end["status"], status, "{size}: {} {}", end["error"], end["cause"]);
     }
 }
 

@@ -27,35 +27,48 @@ const START: i64 = 1_738_288_800_000;
 
 /// Time that stands still until it is moved, or jumps to whatever an idle execution waits for.
 struct TestTime {
-    now: watch::Sender<i64>,
+    /// Now, and how much of it has passed unseen.
+    now: watch::Sender<(i64, i64)>,
     jumps: bool,
 }
 
 impl TestTime {
     fn standing() -> Arc<Self> {
-        Arc::new(Self { now: watch::channel(START).0, jumps: false })
+        Arc::new(Self { now: watch::channel((START, 0)).0, jumps: false })
     }
 
     fn jumping() -> Arc<Self> {
-        Arc::new(Self { now: watch::channel(START).0, jumps: true })
+        Arc::new(Self { now: watch::channel((START, 0)).0, jumps: true })
     }
 
     fn advance(&self, seconds: i64) {
-        self.now.send_modify(|now| *now += seconds * 1000);
+        self.now.send_modify(|(now, _)| *now += seconds * 1000);
+    }
+
+    /// The clock is set, the machine slept, or the process stood still.
+    fn step(&self, seconds: i64) {
+        self.now.send_modify(|(now, unseen)| {
+            *now += seconds * 1000;
+            *unseen += seconds * 1000;
+        });
     }
 }
 
 impl Time for TestTime {
     fn now(&self) -> i64 {
-        *self.now.borrow()
+        self.now.borrow().0
     }
 
-    fn sleep_until(&self, deadline: i64, idle: bool) -> Sleep {
+    fn unseen(&self) -> i64 {
+        self.now.borrow().1
+    }
+
+    fn sleep_until(&self, deadline: i64, idle: bool, unseen: i64) -> Sleep {
         if idle && self.jumps {
-            self.now.send_modify(|now| *now = deadline.max(*now));
+            self.now.send_modify(|(now, _)| *now = deadline.max(*now));
         }
         let mut now = self.now.subscribe();
-        Box::pin(async move { drop(now.wait_for(|now| *now >= deadline).await) })
+        Box::pin(async move { drop(now.wait_for(|now| now.0 >= deadline || now.1 != unseen).await) })
     }
 }
 

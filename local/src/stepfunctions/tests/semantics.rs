@@ -2,6 +2,25 @@
 
 use super::*;
 
+/// AWS documents a Map's item for its `ItemSelector` alone.
+#[tokio::test]
+async fn a_maps_item_is_not_defined_inside_its_processor() {
+    let world = World::new(TestTime::jumping(), &[]).await;
+    let definition = machine(
+        "M",
+        json!({ "M": {
+            "Type": "Map", "Items": "{% [1, 2] %}", "End": true,
+            "ItemSelector": { "at": "{% $states.context.Map.Item.Index %}" },
+            "ItemProcessor": { "StartAt": "A", "States": { "A": {
+                "Type": "Pass", "End": true,
+                "Output": "{% {'at': $states.input.at, 'seen': $exists($states.context.Map)} %}"
+            } } }
+        } }),
+    );
+    let told = world.tell(&definition, json!({})).await;
+    assert!(told.contains(r#"output=[{"at":0,"seen":false},{"at":1,"seen":false}]"#), "{told}");
+}
+
 async fn told(script: Vec<Act>, definition: Value, input: Value) -> String {
     let ssm = Scripted::new("ssm", script);
     let dynamodb = Scripted::new("dynamodb", vec![Act::Answer(json!({}))]);

@@ -98,7 +98,10 @@ pub(super) fn weather(storm: &Storm) {
         eprintln!("{id}: {kills} kills, {:?}, {:?}", began.elapsed(), proxy.tally());
         if storm.faults.cut > 0 {
             let tally = proxy.tally();
-            assert!(tally.throttled.min(tally.failed).min(tally.cut).min(tally.delayed) > 0, "{tally:?}");
+            assert!(
+                tally.throttled.min(tally.failed).min(tally.cut).min(tally.twice).min(tally.delayed) > 0,
+                "{tally:?}"
+            );
         }
         daemon.stop();
         if kills >= storm.kills {
