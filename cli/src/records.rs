@@ -109,13 +109,10 @@ impl Records {
         self.jobs.iter().find(|job| job.job_name == name)
     }
 
-    /// Whether the run cannot have come to its end without the turn of a job having come: it completed, or what is known
-    /// of it names the job or one behind it.
+    /// Whether the run cannot have come to where it is without the turn of a job having come: it completed, or what is
+    /// known of it names the job or one behind it.
     fn turn_came(&self, stage: usize, name: &str) -> bool {
         let run = &self.run;
-        if !run.execution_status.is_final() {
-            return false;
-        }
         let known = |job: &String| {
             self.job(job).is_some() || run.error_message.as_ref().is_some_and(|error| names(error, job))
         };

@@ -169,8 +169,10 @@ mod tests {
         let mut completed = samples::running();
         completed.run.execution_status = Status::Completed;
         completed.run.execution_end_ts = failed.run.execution_end_ts.clone();
-        let pages =
-            [failed, reached, completed].map(|records| shown(&Records::new(records.run, records.jobs)));
+        let mut running = samples::running();
+        running.jobs.remove(0);
+        let pages = [failed, reached, completed, running]
+            .map(|records| shown(&Records::new(records.run, records.jobs)));
         insta::assert_snapshot!(pages.join("----\n"));
     }
 
