@@ -59,18 +59,79 @@ impl HttpConnector for Dying {
     }
 }
 
+/// An action, and the table with its index where one is meant.
+#[derive(Debug, Clone)]
+struct Action {
+    /// As `X-Amz-Target` or the body names it.
+    name: String,
+    table: Option<String>,
+}
+
+impl Action {
+    /// As policies write it.
+    fn of_policy(action: &str, table: Option<&str>) -> Self {
+        Self { name: action.split_once(':').unwrap().1.into(), table: table.map(Into::into) }
+    }
+
+    fn is(&self, target: &str, body: &str) -> bool {
+        let named = target.ends_with(&format!(".{}", self.name))
+            || target.is_empty() && body.contains(&format!("Action={}&", self.name));
+        let Some(table) = &self.table else { return named };
+        let (table, index) = table.split_once("/index/").unwrap_or((table, ""));
+        let its_index = match index {
+            "" => !body.contains("\"IndexName\""),
+            index => body.contains(&format!("\"IndexName\":\"{index}\"")),
+        };
+        named && its_index && body.contains(&format!("\"TableName\":\"{table}\""))
+    }
+}
+
+/// What a request asks for: its target and its body.
+fn asked(request: &HttpRequest) -> (String, String) {
+    let target = request.headers().get("x-amz-target").unwrap_or_default().to_string();
+    (target, String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned())
+}
+
+/// Lets every call through and remembers what was asked for.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    inner: LocalConnector,
+    calls: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Asking {
+    /// Nothing was asked for yet.
+    pub fn new(inner: LocalConnector) -> Self {
+        Self { inner, calls: Arc::default() }
+    }
+
+    /// As an HTTP client.
+    pub fn client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(Door(Arc::new(self.clone())))
+    }
+
+    /// Whether an action, as policies write it, was asked for.
+    pub fn asked(&self, action: &str, table: Option<&str>) -> bool {
+        let action = Action::of_policy(action, table);
+        self.calls.lock().unwrap().iter().any(|(target, body)| action.is(target, body))
+    }
+}
+
+impl HttpConnector for Asking {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        self.calls.lock().unwrap().push(asked(&request));
+        self.inner.call(request)
+    }
+}
+
 /// A service that refuses one action.
 #[derive(Debug, Clone)]
 pub struct Refusing {
     inner: LocalConnector,
-    /// The action, as `X-Amz-Target` or the body names it.
-    action: String,
-    /// The table, with its index, where only that is refused.
-    table: Option<String>,
+    action: Action,
     status: u16,
     code: &'static str,
     message: String,
-    hits: Arc<AtomicUsize>,
 }
 
 impl Refusing {
@@ -81,62 +142,30 @@ impl Refusing {
         status: u16,
         code: &'static str,
     ) -> SharedHttpClient {
-        let (action, message, hits) = (action.into(), "no".into(), Arc::default());
-        SharedHttpClient::new(Door(Arc::new(Self {
-            inner,
-            action,
-            table: None,
-            status,
-            code,
-            message,
-            hits,
-        })))
+        let action = Action { name: action.into(), table: None };
+        let refusing = Self { inner, action, status, code, message: "no".into() };
+        SharedHttpClient::new(Door(Arc::new(refusing)))
     }
 
-    /// An HTTP client with which no policy allows `action`, as policies write it; and how often it was asked for.
-    pub fn denial(
-        inner: LocalConnector,
-        action: &str,
-        table: Option<&str>,
-    ) -> (SharedHttpClient, Arc<AtomicUsize>) {
-        let hits = Arc::default();
+    /// An HTTP client with which no policy allows `action`, as policies write it.
+    pub fn denial(inner: LocalConnector, action: &str, table: Option<&str>) -> SharedHttpClient {
         let message = format!(
             "User: arn:aws:sts::000000000000:assumed-role/trigger/t is not authorized to perform: {action} on resource: \
              arn:aws:x:us-east-1:000000000000:{} because no identity-based policy allows the {action} action",
             table.unwrap_or("denied")
         );
-        let refusing = Self {
-            inner,
-            action: action.split_once(':').unwrap().1.into(),
-            table: table.map(Into::into),
-            status: 400,
-            code: "AccessDeniedException",
-            message,
-            hits: Arc::clone(&hits),
-        };
-        (SharedHttpClient::new(Door(Arc::new(refusing))), hits)
-    }
-
-    /// Whether a call is of the table, and of its index where one is named.
-    fn is_of_table(&self, body: &str) -> bool {
-        let Some(table) = &self.table else { return true };
-        let (table, index) = table.split_once("/index/").unwrap_or((table, ""));
-        let indexed = body.contains("\"IndexName\"");
-        body.contains(&format!("\"TableName\":\"{table}\""))
-            && if index.is_empty() { !indexed } else { body.contains(&format!("\"IndexName\":\"{index}\"")) }
+        let action = Action::of_policy(action, table);
+        let refusing = Self { inner, action, status: 400, code: "AccessDeniedException", message };
+        SharedHttpClient::new(Door(Arc::new(refusing)))
     }
 }
 
 impl HttpConnector for Refusing {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
-        let is_it = target.ends_with(&format!(".{}", self.action))
-            || target.is_empty() && body.contains(&format!("Action={}&", self.action));
-        if !is_it || !self.is_of_table(&body) {
+        let (target, body) = asked(&request);
+        if !self.action.is(&target, &body) {
             return self.inner.call(request);
         }
-        self.hits.fetch_add(1, Ordering::Relaxed);
         let answer = if target.is_empty() {
             format!(
                 "<ErrorResponse><Error><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>",
