@@ -6,6 +6,7 @@
 mod cloud;
 mod ends;
 mod forms;
+mod operators;
 mod orders;
 mod overlaps;
 mod races;
