@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::EventError;
 use crate::{Choice, Restart, StartRequest, Trigger, TriggerError};
@@ -152,11 +152,8 @@ pub(super) async fn handle(trigger: &Trigger, asked: Operate) -> Result<Value, E
 }
 
 fn answer(done: &impl Serialize) -> Result<Value, EventError> {
-    let unreadable = |error: serde_json::Error| TriggerError::Record {
-        table: "answer".into(),
-        message: error.to_string(),
-    };
-    Ok(json!(serde_json::to_value(done).map_err(unreadable)?))
+    serde_json::to_value(done)
+        .map_err(|error| TriggerError::Record { table: "answer".into(), message: error.to_string() }.into())
 }
 
 #[cfg(test)]
