@@ -1,6 +1,7 @@
 //! A host whose role lacks something: `doctor` names the action, and where a run waits for it people see that.
 
-use rsqlflow_tests::peers::Kind;
+use aws_sdk_dynamodb::types::AttributeValue;
+use rsqlflow_tests::peers::{Kind, NODE};
 use rsqlflow_tests::site::Site;
 use rsqlflow_tests::wait_for;
 use rsqlflow_tests::world::World;
@@ -83,4 +84,43 @@ fn a_run_whose_host_may_not_report_says_so() {
         let hosts = world.rsqlflow(&["hosts", "--json"]).expect(0).json();
         hosts.as_array()?.iter().all(|host| host.get("cannot_report").is_none()).then_some(())
     });
+}
+
+/// An instance with a role enters itself by the name that IAM has for it, which the policy ties to it.
+#[test]
+fn a_host_is_found_by_the_name_that_iam_has_for_it() {
+    let site = Site::new();
+    let world = World::start(&site, Kind::Embedded);
+    site.script("ok.sh", "#!/bin/sh\n");
+    let now = chrono::Utc::now();
+    let text = |text: &str| AttributeValue::S(text.into());
+    let number = |number: i64| AttributeValue::N(number.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let put = aws_sdk_dynamodb::Client::new(&world.server().config()).put_item();
+    let put = put
+        .table_name("rsqlflow-hosts")
+        .item("instance_id", text(&format!("AROAEXAMPLE:{NODE}")))
+        .item("host_status", text("open"))
+        .item("tags", text(" by-role "))
+        .item("version", text("0.1.0"))
+        .item("running", number(0))
+        .item("queued", number(0))
+        .item("jobs", number(0))
+        .item("max_running_jobs", number(0))
+        .item("seen_ts", text(&rsqlflow_config::time::format(now)))
+        // Newer than what the agent of this test says in the meantime.
+        .item("seen_at", number(now.timestamp() + 30));
+    runtime.block_on(put.send()).expect("an entry");
+    let hosts = world.rsqlflow(&["hosts", "--json"]).expect(0).json();
+    let entries: Vec<&Value> =
+        hosts.as_array().expect("a list").iter().filter(|host| host["instance_id"] == NODE).collect();
+    assert_eq!(entries.len(), 1, "{hosts}");
+    assert_eq!(entries[0]["tags"], json!(["by-role"]), "{hosts}");
+    world.put(&json!({"workflow_id": "w", "host": {"tag": "by-role"}, "workflow_stages": [
+        {"execution_flag": "y", "execution_type": "sequential", "scripts": ["ok.sh"]},
+        {"execution_flag": "y", "execution_type": "parallel", "scripts": [{"script": "ok.sh", "job_name": "beside"}]}]}));
+    world.rsqlflow(&["run", "w", "--id", "w-1", "--wait"]).expect(0);
+    let status = world.status("w-1");
+    assert_eq!(status["jobs"][0]["instance_id"], NODE, "{status}");
+    world.settled();
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::EventError;
 use super::fields::Fields;
@@ -182,17 +182,15 @@ pub(super) async fn handle(trigger: &Trigger, asked: Operate) -> Result<Value, E
 }
 
 fn answer(done: &impl Serialize) -> Result<Value, EventError> {
-    let unreadable = |error: serde_json::Error| TriggerError::Record {
-        table: "answer".into(),
-        message: error.to_string(),
-    };
-    Ok(json!(serde_json::to_value(done).map_err(unreadable)?))
+    serde_json::to_value(done)
+        .map_err(|error| TriggerError::Record { table: "answer".into(), message: error.to_string() }.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Event;
     use super::*;
+    use serde_json::json;
 
     fn read_back(event: &Operate) -> Operate {
         let sent = serde_json::to_value(event).unwrap();

@@ -7,6 +7,7 @@ mod cloud;
 mod denials;
 mod ends;
 mod forms;
+mod operators;
 mod orders;
 mod overlaps;
 mod races;
