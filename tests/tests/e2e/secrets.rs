@@ -20,9 +20,10 @@ fn tokens_and_passwords_stay_where_they_belong() {
         &format!(
             "#!/bin/bash\nlook() {{ for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done >> {} 2>/dev/null; }}\n\
              look & source $1/get_redshift_creds.sh $2\nenv\necho \"$@\"\necho \"password: $RSPASSWORD\"\n\
-             rsql -h $HOST -U $USER -d $DB -c 'select pg_sleep(0.3)' &\nrsql=$!\n\
-             while kill -0 $rsql; do look; done\nwait\n\
+             rsql -h $HOST -U $USER -d $DB -c 'select pg_sleep(600)' &\nrsql=$!\n\
+             until grep -q pg_[s]leep {}; do look; done\nkill $rsql\nwait\n\
              until [ -e go ]; do sleep 0.05; done\n",
+            processes.display(),
             processes.display()
         ),
     );
