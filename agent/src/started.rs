@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// <https://man7.org/linux/man-pages/man2/statfs.2.html>
-const TMPFS: rustix::fs::FsWord = 0x0102_1994;
-const RAMFS: rustix::fs::FsWord = 0x8584_58f6;
+const TMPFS: i128 = 0x0102_1994;
+const RAMFS: i128 = 0x8584_58f6;
 
 /// The notes of one agent.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ fn is_volatile(directory: &Path, own: u32) -> bool {
     // Everybody may write to /dev/shm: what is there may be another's, or lead elsewhere.
     let ours = fs::symlink_metadata(directory)
         .is_ok_and(|data| data.is_dir() && data.uid() == own && data.mode() & 0o022 == 0);
-    ours && rustix::fs::statfs(directory).is_ok_and(|system| [TMPFS, RAMFS].contains(&system.f_type))
+    ours && rustix::fs::statfs(directory).is_ok_and(|system| [TMPFS, RAMFS].contains(&system.f_type.into()))
 }
 
 /// Flushes a file and its place in the two directories that were made for it.
