@@ -43,7 +43,7 @@ pub fn push_escape(text: &mut String, c: char) {
 
 /// JSON text with the same characters escaped as JSON does. Outside its strings JSON has none of them but line ends.
 pub fn json(text: &str) -> Cow<'_, str> {
-    if !text.contains(|c| misleads(c)) {
+    if !text.contains(misleads) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);

@@ -6,7 +6,7 @@
 //! invent. A list of forbidden names was there before, and it had holes.
 //!
 //! A few programs obey names in lower case. These are refused as well, unless they are listed: that part is a list of
-//! what is known ([`OBEYED`] and the two beside it), and docs/security.md says so.
+//! what is known ([`OBEYED`] and the two below it), and docs/security.md says so.
 //!
 //! [`ParameterNames::problem`] is the only place that decides. It is asked when an item is stored, by `run --param`, by
 //! the trigger, and by the agent when it takes a job: the agent enforces, the others tell early.
@@ -85,8 +85,9 @@ const OBEYED_PREFIXES: [&str; 15] = [
     "yarn_",
 ];
 
-/// Ends of such names: `http_proxy`, `no_proxy` and all of that kind.
-const OBEYED_SUFFIX: &str = "_proxy";
+/// Parts of such names: `http_proxy`, `no_proxy`, `http_proxy_user` and all of that kind; what autoconf's scripts take for
+/// granted (`ac_cv_prog_CC`, `gl_cv_...`).
+const OBEYED_PARTS: [&str; 2] = ["_proxy", "_cv_"];
 
 /// What parameters may be called here: the rule, and what the settings' `parameter_names` list besides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -177,9 +178,7 @@ fn in_lower_case(name: &str) -> bool {
 
 fn obeyed(name: &str) -> bool {
     OBEYED.contains(&name)
-        || name.ends_with(OBEYED_SUFFIX)
-        // What autoconf's scripts take for granted: ac_cv_prog_CC, gl_cv_..., lt_cv_...
-        || name.contains("_cv_")
+        || OBEYED_PARTS.iter().any(|part| name.contains(part))
         || OBEYED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
