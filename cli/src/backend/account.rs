@@ -142,6 +142,7 @@ fn arns(settings: &Settings) -> Vec<(&'static str, &str)> {
         ("state_machines.sequential", &machines.sequential),
         ("state_machines.parallel", &machines.parallel),
         ("trigger_arn", &settings.trigger_arn),
+        ("operate_arn", &settings.operate_arn),
         ("scheduler_role_arn", &settings.scheduler_role_arn),
         ("dead_letter_arn", &settings.dead_letter_arn),
     ]

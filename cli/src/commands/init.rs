@@ -102,6 +102,7 @@ async fn deployed(context: &Context, args: &InitArgs) -> Result<Vec<(&'static st
         &mut settings.state_machines.sequential,
         &mut settings.state_machines.parallel,
         &mut settings.trigger_arn,
+        &mut settings.operate_arn,
         &mut settings.scheduler_role_arn,
         &mut settings.dead_letter_arn,
     ] {

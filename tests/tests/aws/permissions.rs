@@ -22,7 +22,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// What is allowed and is no call that a proxy could see, or none to a service that is here: policy, statement, why.
-const NOT_SEEN: [(&str, &str, &str); 6] = [
+const NOT_SEEN: [(&str, &str, &str); 8] = [
+    ("ReadOnlyPolicy", "RunsWithoutRecords", "asked where a record cannot be read, which is not so here"),
+    ("OperatorPolicy", "RunsWithoutRecords", "asked where a record cannot be read, which is not so here"),
     ("ReadOnlyPolicy", "Settings", "reads a stack's outputs; the embedded default has no stacks"),
     ("OperatorPolicy", "GiveSchedulesTheirRole", "Scheduler asks IAM for it when a schedule is made"),
     ("OperatorPolicy", "Settings", "reads a stack's outputs; the embedded default has no stacks"),
