@@ -29,6 +29,8 @@ N ?= 500
 PROFILE ?= release
 VERSION ?=
 ARCH ?= x86_64
+# Everything at once: cargo compiles a dependency again for each set of features, and each choice of packages has one.
+EVERYTHING := cargo build --locked --workspace --all-targets
 
 .PHONY: demo test chaos bench lint packages packages-test lambda bench-lambda bench-endpoints
 
@@ -39,15 +41,15 @@ demo:
 
 test:
 	setup/install build postgresql nextest aws peers
-	cargo build --locked
+	$(EVERYTHING)
 	rm -rf $(TARGET)/debug/scenarios
 	PATH="$$(setup/install --path):$$PATH" cargo nextest run --locked --workspace; status=$$?; \
-	    cargo run --locked --quiet -p rsqlflow-tests --bin rsqlflow-scenarios; exit $$status
+	    $(TARGET)/debug/rsqlflow-scenarios; exit $$status
 
 chaos:
 	setup/install build
-	cargo build --locked
-	RSQLFLOW_CHAOS_KILLS=$(N) cargo test --locked -p rsqlflow-tests --test e2e chaos:: -- --nocapture --test-threads 1
+	$(EVERYTHING)
+	RSQLFLOW_CHAOS_KILLS=$(N) cargo test --locked --workspace --test e2e chaos:: -- --nocapture --test-threads 1
 
 bench:
 	setup/install build strace
@@ -63,8 +65,8 @@ bench-lambda:
 
 bench-endpoints:
 	setup/install build aws peers
-	cargo build --locked
-	PATH="$$(setup/install --path):$$PATH" cargo test --locked --quiet -p rsqlflow-tests --test aws \
+	$(EVERYTHING)
+	PATH="$$(setup/install --path):$$PATH" cargo test --locked --quiet --workspace --test aws \
 	    what_a_job_costs -- --ignored --nocapture
 
 packages:
@@ -86,7 +88,7 @@ lint:
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	PATH="$$(setup/install --path):$$PATH" setup/validate-statemachines
-	cargo build --locked
+	$(EVERYTHING)
 	PATH="$$(setup/install --path):$$PATH" setup/validate-template $(TARGET)/debug/rsqlflow
 	setup/validate-units
 	if command -v cargo-deny >/dev/null; then cargo deny --log-level error check licenses bans sources; fi
