@@ -14,12 +14,19 @@ pub(super) struct ReadOnly(PathBuf);
 impl ReadOnly {
     /// Nothing where this user may not mount.
     pub(super) fn make(directory: &Path) -> Option<Self> {
-        let mounted = run(Command::new("mount").arg("--bind").args([directory, directory]));
-        if mounted.code != 0 {
+        // Made read-only aside, where nobody opens anything meanwhile; a mount of a mount has its flags.
+        let aside = directory.with_extension("aside");
+        std::fs::create_dir_all(&aside).unwrap();
+        let bind = |from: &Path, to: &Path| run(Command::new("mount").arg("--bind").args([from, to]));
+        if bind(directory, &aside).code != 0 {
             return None;
         }
+        let flags = run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&aside));
+        let mounted = bind(&aside, directory);
+        run(Command::new("umount").arg("-l").arg(&aside)).expect(0);
+        flags.expect(0);
+        mounted.expect(0);
         let made = Self(directory.to_owned());
-        run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(directory)).expect(0);
         assert!(std::fs::write(directory.join("probe"), "").is_err(), "it can be written to");
         Some(made)
     }

@@ -186,15 +186,16 @@ impl<'a> Misdeeds<'a> {
 
     /// One whose script runs, if there is any.
     fn stop_a_supervisor(&self) -> &'static str {
-        let supervises = |process: &Process| {
-            let children = format!("/proc/{0}/task/{0}/children", process.pid);
-            process.command.contains("rsqlflow-supervisor")
-                && std::fs::read_to_string(children).is_ok_and(|children| !children.is_empty())
+        // Nothing of it names the site, but it is the parent of a process that does.
+        let supervisor = |process: &Process| -> Option<Pid> {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).ok()?;
+            let parent: i32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+            let name = std::fs::read_to_string(format!("/proc/{parent}/comm")).ok()?;
+            name.starts_with("rsqlflow-superv").then(|| Pid::from_raw(parent))?
         };
-        let Some(supervisor) = self.site.processes(&[]).into_iter().find(supervises) else {
+        let Some(pid) = self.site.processes(&[]).iter().find_map(supervisor) else {
             return "no supervisor to stop";
         };
-        let pid = i32::try_from(supervisor.pid).ok().and_then(Pid::from_raw).unwrap();
         // It may have ended meanwhile.
         let _ = kill_process(pid, Signal::STOP);
         "supervisor stopped"
