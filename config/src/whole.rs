@@ -31,6 +31,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::job::{JobRequest, VERSION};
+    use crate::names::ParameterNames;
     use crate::workflow::Retry;
 
     fn request() -> JobRequest {
@@ -76,7 +77,7 @@ mod tests {
             write_as_doubles(&mut value, exponent, &mut count);
             prop_assert!(count >= 8, "{}", value);
             let text = value.to_string().replace("\"@", "").replace("@\"", "");
-            prop_assert_eq!(JobRequest::decode(&word(&text)).unwrap(), sent, "{}", text);
+            prop_assert_eq!(JobRequest::decode(&word(&text), &ParameterNames::default()).unwrap(), sent, "{}", text);
         }
     }
 
@@ -104,7 +105,7 @@ mod tests {
         let text = serde_json::to_string(&request()).unwrap();
         for number in ["30.5", "1e300", "-1.0", "1e10", "\"30\""] {
             let text = text.replace("\"heartbeat_seconds\":30", &format!("\"heartbeat_seconds\":{number}"));
-            let refused = JobRequest::decode(&word(&text)).unwrap_err();
+            let refused = JobRequest::decode(&word(&text), &ParameterNames::default()).unwrap_err();
             assert!(refused.to_string().contains("wrong type"), "{number}: {refused}");
         }
     }

@@ -81,81 +81,25 @@ pub(crate) struct Overview {
 }
 
 pub(super) enum Message {
-    Submit {
-        job: Box<StoredJob>,
-        reply: oneshot::Sender<Result<Accepted, SubmitError>>,
-    },
-    Refused {
-        addressee: Addressee,
-        error: JobError,
-        message: String,
-    },
-    Launch {
-        job: Box<StoredJob>,
-        recovered: bool,
-    },
-    Recover {
-        jobs: Vec<StoredJob>,
-    },
-    TakenUp {
-        job_id: String,
-    },
-    Started {
-        job_id: String,
-        attempt: u32,
-        at: String,
-    },
-    Adopted {
-        job: Waiting,
-        attempt: u32,
-        since: String,
-    },
-    Waits {
-        job_id: String,
-        what: String,
-    },
-    Acknowledged {
-        job_id: String,
-        entry: Entry,
-    },
-    Queue {
-        job: Waiting,
-        reply: oneshot::Sender<Result<(), UnknownPool>>,
-    },
-    AttemptEnded {
-        job_id: String,
-        attempt: u32,
-        end: AttemptEnd,
-    },
-    Outcome {
-        job_id: String,
-        outcome: Outcome,
-        reply: oneshot::Sender<Result<(), JournalError>>,
-    },
-    Settled {
-        job_id: String,
-    },
-    Askers {
-        reply: oneshot::Sender<Option<Vec<Asker>>>,
-    },
-    Jobs {
-        reply: oneshot::Sender<Option<Vec<JobInfo>>>,
-    },
-    Kill {
-        job: String,
-        reply: oneshot::Sender<Result<JobInfo, KillError>>,
-    },
-    Drain {
-        drained: bool,
-        reply: oneshot::Sender<std::io::Result<()>>,
-    },
-    Overview {
-        reply: oneshot::Sender<Overview>,
-    },
-    Stop {
-        how: Interrupt,
-        reply: oneshot::Sender<()>,
-    },
+    Submit { job: Box<StoredJob>, reply: oneshot::Sender<Result<Accepted, SubmitError>> },
+    Refused { addressee: Addressee, error: JobError, message: String },
+    Launch { job: Box<StoredJob>, recovered: bool },
+    Recover { jobs: Vec<StoredJob> },
+    TakenUp { job_id: String },
+    Started { job_id: String, attempt: u32, at: String },
+    Adopted { job: Waiting, attempt: u32, since: String },
+    Waits { job_id: String, what: String },
+    Acknowledged { job_id: String, entry: Entry },
+    Queue { job: Waiting, reply: oneshot::Sender<Result<(), UnknownPool>> },
+    AttemptEnded { job_id: String, attempt: u32, end: AttemptEnd },
+    Outcome { job_id: String, outcome: Outcome, reply: oneshot::Sender<Result<(), JournalError>> },
+    Settled { job_id: String },
+    Askers { reply: oneshot::Sender<Option<Vec<Asker>>> },
+    Jobs { reply: oneshot::Sender<Option<Vec<JobInfo>>> },
+    Kill { job: String, reply: oneshot::Sender<Result<JobInfo, KillError>> },
+    Drain { drained: bool, reply: oneshot::Sender<std::io::Result<()>> },
+    Overview { reply: oneshot::Sender<Overview> },
+    Stop { how: Interrupt, reply: oneshot::Sender<()> },
 }
 
 /// How to speak to the dispatcher.

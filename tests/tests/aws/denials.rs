@@ -102,9 +102,7 @@ fn prepare(world: &World<'_>) {
     world.put(&rescheduled);
     world.rsqlflow(&["run", "good", "--id", "good-0", "--wait"]).expect(0);
     world.rsqlflow(&["run", "long", "--id", "long-0"]).expect(0);
-    wait_for("the run to go on", || {
-        (world.status("long-0")["execution_status"] == "running").then_some(())
-    });
+    wait_for("the run to go on", || (world.status("long-0")["execution_status"] == "running").then_some(()));
     world.rsqlflow(&["config", "list"]).expect(0);
 }
 
@@ -144,7 +142,12 @@ fn a_command_that_is_denied_says_what_is_done_and_is_right_once_it_is_allowed() 
     for statement in statements(&template, "OperatorPolicy") {
         let met =
             |wanted: &str| denials.iter().any(|denial| denial.action.split(' ').any(|part| part == wanted));
-        for part in statement.actions.iter().chain(&statement.tables).filter(|part| !NOT_DENIED.contains(&part.as_str())) {
+        for part in statement
+            .actions
+            .iter()
+            .chain(&statement.tables)
+            .filter(|part| !NOT_DENIED.contains(&part.as_str()))
+        {
             assert!(met(part), "{}: no command is denied {part}", statement.sid);
         }
     }

@@ -105,7 +105,9 @@ impl Event {
         match members.get("source") {
             None => plain(members).map(Self::Plain),
             Some(Value::String(source)) if source == SCHEDULE => scheduled(members).map(Self::Scheduled),
-            Some(Value::String(source)) if source == operate::SOURCE => operate::read(members).map(Self::Operate),
+            Some(Value::String(source)) if source == operate::SOURCE => {
+                operate::read(members).map(Self::Operate)
+            }
             Some(Value::String(source)) if source == SWEEP => {
                 members.remove("source");
                 refused(Fields::new("", members).finish(&["source"])).map(|()| Self::Sweep)
