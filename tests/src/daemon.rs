@@ -37,7 +37,24 @@ impl<'a> Daemon<'a> {
     /// # Panics
     /// When it does not come up; its log is shown.
     pub fn start(site: &'a Site, endpoint: &Endpoint) -> Self {
-        Self::start_as(site, endpoint, &binaries().join("rsqlflow-agent"), &site.path("agent"))
+        Self::start_in(site, endpoint, Vec::new())
+    }
+
+    /// Starts one with further environment variables.
+    ///
+    /// # Panics
+    /// When it does not come up; its log is shown.
+    pub fn start_in(site: &'a Site, endpoint: &Endpoint, environment: Vec<(&'static str, String)>) -> Self {
+        Self {
+            site,
+            endpoint: endpoint.clone(),
+            program: binaries().join("rsqlflow-agent"),
+            data_dir: site.path("agent"),
+            socket: socket(site),
+            settings: environment,
+            child: None,
+        }
+        .started()
     }
 
     /// Starts `program` as one that keeps its data in `data_dir`.

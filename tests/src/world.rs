@@ -206,7 +206,8 @@ fn embedded(site: &Site) -> Up<'_> {
     let secret: Value = serde_json::from_str(&secret()).unwrap();
     let text = |name: &str| json!(secret[name]).to_string();
     let settings = format!(
-        "scripts_dir = \"scripts\"\nhost = \"{NODE}\"\nheartbeat_seconds = 6\n[local]\nagent_socket = \"{}\"\n\
+        "scripts_dir = \"scripts\"\nhost = \"{NODE}\"\nheartbeat_seconds = 6\nsecret_id = \"{SECRET}\"\n\
+         [local]\nagent_socket = \"{}\"\n\
          [local.secrets.\"{SECRET}\"]\nhost = {}\nport = {}\nusername = {}\npassword = {}\ndbname = {}\n",
         relay::socket(site).display(),
         text("host"),

@@ -226,11 +226,17 @@ mod tests {
             error.error_message.split_once(". Accepted are ").unwrap().0.to_owned()
         };
         let asked = json!({"source": SOURCE, "by": "a\nb", "stop": "w-1", "cancel": 7});
-        insta::assert_snapshot!(told(asked), @"");
+        insta::assert_snapshot!(
+            told(asked),
+            @"by is no name: write a person's name, 1 to 128 bytes without control characters; cancel is a number (7), and has to be text; stop is not known here"
+        );
         let start = json!({
             "workflow_id": 7, "parameters": {"day": 1}, "as_it_was": "yes", "only": ["a", 1], "from": "2"
         });
-        insta::assert_snapshot!(told(json!({"source": SOURCE, "start": start})), @"");
+        insta::assert_snapshot!(
+            told(json!({"source": SOURCE, "start": start})),
+            @r#"by is missing: write a person's name, 1 to 128 bytes without control characters; start.workflow_id is a number (7), and has to be text; start.parameters.day is a number (1), and has to be text: write "1"; start.as_it_was is text ("yes"), and has to be true or false; start.only[1] is a number (1), and has to be text; start.from is not known here"#
+        );
     }
 
     #[test]

@@ -60,6 +60,15 @@ async fn scene(name: &str) -> (Cloud, Value) {
     let run = run_at("w", 1);
     let event = match name {
         "a plain event" => json!({ "workflow_id": "w", "workflow_execution_id": "by-hand" }),
+        "an operator's run" => json!({
+            "source": "rsqlflow.operate", "by": "maria",
+            "start": { "workflow_id": "w", "workflow_execution_id": "by-hand" }
+        }),
+        "an operator's cancel" => {
+            cloud.handle(due("w", 1)).await.unwrap();
+            cloud.recorded_running(&run).await;
+            json!({ "source": "rsqlflow.operate", "by": "maria", "cancel": run })
+        }
         "a slip" => json!({ "workflow_id": "ww" }),
         "a schedule" => due("w", 1),
         "a schedule behind a run" => {
@@ -91,8 +100,17 @@ async fn scene(name: &str) -> (Cloud, Value) {
 
 const WINDS_DOWN: &str = "a schedule behind a run that winds down";
 
-const SCENES: [&str; 7] =
-    ["a plain event", "a slip", "a schedule", "a schedule behind a run", WINDS_DOWN, "an end", "a sweep"];
+const SCENES: [&str; 9] = [
+    "a plain event",
+    "an operator's run",
+    "an operator's cancel",
+    "a slip",
+    "a schedule",
+    "a schedule behind a run",
+    WINDS_DOWN,
+    "an end",
+    "a sweep",
+];
 
 /// What is left: the runs with their statuses, the executions under way, the jobs, how often people were told.
 async fn left(cloud: &Cloud) -> Value {

@@ -33,13 +33,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const NOT_EMBEDDED: [&str; 1] = ["cloudformation:DescribeStacks"];
 
 /// What policies of the template allow that no part of ours calls, and whose calls those are.
-const OF_OTHERS: [(&[&str], &str); 6] = [
+const OF_OTHERS: [(&[&str], &str); 7] = [
     (
         &["events:DescribeRule", "events:PutRule", "events:PutTargets"],
         "Step Functions learns by a rule that a child execution has ended",
     ),
     (&["iam:PassRole"], "Scheduler asks IAM for it when a schedule is made"),
-    (&["lambda:InvokeFunction"], "Scheduler and EventBridge call the trigger"),
+    (&["kms:*", "kms:Decrypt", "kms:GenerateDataKey*"], "SNS encrypts what is published to the topic"),
+    (&["lambda:InvokeFunction"], "Scheduler, EventBridge and operators call the trigger"),
     (
         &[
             "logs:CreateLogDelivery",

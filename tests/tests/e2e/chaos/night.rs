@@ -1,13 +1,17 @@
 //! The workload: jobs of every kind of end, each of which is known before it starts.
 //!
 //! A script appends a line to a file of its own attempt when it starts, so a second start of the same attempt would
-//! show; then it prints numbered lines over its time and ends with the code that its attempt is given.
+//! show; then it prints numbered lines over its time and ends with the code that its attempt is given. Some ask for
+//! credentials after every fifth line, whether there is a daemon at that moment or not.
 
 use rsqlflow_tests::random::Random;
 use rsqlflow_tests::site::Site;
 use serde_json::{Value, json};
 
-/// `$3` lines, `$4` seconds between them, then the exit code of each attempt.
+/// The secret that scripts ask for, and its password.
+const SECRET: (&str, &str) = ("warehouse", "hunter2-of-the-night");
+
+/// `$3` lines, `$4` seconds between them, `$5` whether it asks for credentials, then the exit code of each attempt.
 const SCRIPT: &str = r#"#!/bin/bash
 echo "$$" >> starts/"$JOB_NAME.$ATTEMPT"
 for ((i = 1; i <= $3; i++)); do
@@ -15,10 +19,14 @@ for ((i = 1; i <= $3; i++)); do
         echo "$JOB_NAME attempt $ATTEMPT line $i of $3"
     else
         echo "$JOB_NAME attempt $ATTEMPT line $i of $3, é and more, on standard error" >&2
+        if [ "$5" = asks ]; then
+            . "$1/get_redshift_creds.sh" "$2" 2>/dev/null
+            [ "$PASSWORD" = hunter2-of-the-night ] || exit 96
+        fi
     fi
     sleep "$4"
 done
-shift 4
+shift 5
 codes=("$@")
 exit "${codes[ATTEMPT - 1]}"
 "#;
@@ -28,6 +36,7 @@ pub(super) struct Job {
     pub(super) name: String,
     lines: u64,
     pause: &'static str,
+    asks: bool,
     /// Exit code of each attempt it may make.
     codes: Vec<u64>,
     success: Vec<u64>,
@@ -64,7 +73,8 @@ impl Job {
     }
 
     fn item(&self) -> Value {
-        let mut arguments = vec![self.lines.to_string(), self.pause.to_owned()];
+        let asks = if self.asks { "asks" } else { "does-not-ask" };
+        let mut arguments = vec![self.lines.to_string(), self.pause.to_owned(), asks.to_owned()];
         arguments.extend(self.codes.iter().map(ToString::to_string));
         json!({
             "script": "job.sh", "job_name": self.name, "arguments": arguments,
@@ -78,8 +88,8 @@ impl Job {
 const CONCURRENCY: usize = 8;
 
 /// Draws the jobs: of ten, six end with 0, two with a code that means success, one needs a second attempt, one fails
-/// for good. They last from 0.2 to 2 seconds.
-pub(super) fn draw(jobs: usize, random: &mut Random) -> Vec<Job> {
+/// for good. They last from 0.2 to 2 seconds. `ask`: whether some ask for credentials.
+pub(super) fn draw(jobs: usize, ask: bool, random: &mut Random) -> Vec<Job> {
     (0..jobs)
         .map(|at| {
             let (codes, success) = match at % 10 {
@@ -89,7 +99,8 @@ pub(super) fn draw(jobs: usize, random: &mut Random) -> Vec<Job> {
                 9 => (vec![random.between(1, 99), random.between(100, 254)], vec![0]),
                 _ => (vec![0], vec![0]),
             };
-            let (lines, pause) = if random.percent(20) {
+            let asks = ask && at % 4 == 0;
+            let (lines, pause) = if !asks && random.percent(20) {
                 // Hardly longer than its own start; many lines at once.
                 (random.between(1, 400), "0")
             } else {
@@ -97,9 +108,18 @@ pub(super) fn draw(jobs: usize, random: &mut Random) -> Vec<Job> {
             };
             // Many at once first; then a few, of which each may be hit while it is the only one.
             let stage = usize::from(at >= jobs - jobs / 10);
-            Job { name: format!("job-{at:02}"), lines, pause, codes, success, stage }
+            Job { name: format!("job-{at:02}"), lines, pause, asks, codes, success, stage }
         })
         .collect()
+}
+
+/// The settings of the secret.
+pub(super) fn secret() -> String {
+    let (id, password) = SECRET;
+    format!(
+        "[local.secrets.{id}]\nhost = \"127.0.0.1\"\nport = 5439\nusername = \"etl\"\npassword = \"{password}\"\n\
+         dbname = \"dev\"\n"
+    )
 }
 
 /// Writes the script and stores the workflow.
@@ -110,7 +130,9 @@ pub(super) fn prepare(site: &Site, workflow: &str, jobs: &[Job]) {
         json!({"execution_type": "parallel", "execution_flag": "y", "on_failure": "continue",
                "max_concurrency": CONCURRENCY, "scripts": items})
     };
-    site.put(&json!({"workflow_id": workflow, "workflow_stages": [stage(0), stage(1)]}));
+    site.put(
+        &json!({"workflow_id": workflow, "secret_id": SECRET.0, "workflow_stages": [stage(0), stage(1)]}),
+    );
 }
 
 /// Makes room for what the scripts of the next run leave.

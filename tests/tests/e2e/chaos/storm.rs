@@ -34,6 +34,12 @@ pub(super) struct Storm {
     pub(super) misdeeds: bool,
 }
 
+/// Names the file with the milliseconds that the clock of `up` and the daemon is ahead.
+const CLOCK: &str = "TEST_CLOCK_OFFSET_FILE";
+
+/// How far it may be off, in milliseconds: more than a heartbeat's time, less than what signatures may be off by.
+const CLOCK_MAX: u64 = 200_000;
+
 /// How long a run may take.
 const NIGHT: Duration = Duration::from_secs(280);
 
@@ -46,19 +52,24 @@ pub(super) fn weather(storm: &Storm) {
     // A job survives an outage for as long as its task's patience lasts.
     let heartbeat = 30 + 2 * storm.outage.unwrap_or_default().as_secs();
     site.settings(&format!(
-        "heartbeat_seconds = {heartbeat}\n[agent]\ngrace_seconds = 1\n[local]\nagent_socket = \"{}\"\n",
-        daemon::socket(&site).display()
+        "heartbeat_seconds = {heartbeat}\n[agent]\ngrace_seconds = 1\n[agent.secrets]\n\"*\" = [\"*\"]\n[local]\n\
+         agent_socket = \"{}\"\n{}",
+        daemon::socket(&site).display(),
+        night::secret()
     ));
-    let jobs = night::draw(storm.jobs, &mut random);
+    // Behind a failing network an answer without a password is a true one.
+    let jobs = night::draw(storm.jobs, storm.outage.is_none(), &mut random);
     night::prepare(&site, "night", &jobs);
-    let up = Up::start(&site);
+    let clock = site.file("clock", "0");
+    let up = Up::start_in(&site, &[], &[(CLOCK, &clock)]);
     let endpoint = up.endpoint();
     let mut kills = 0;
     let mut misdeeds = storm.misdeeds.then(|| Misdeeds::on(&site));
     for round in 1.. {
         night::begin(&site);
         let proxy = Proxy::start(&endpoint.url, storm.faults, random.draw());
-        let mut daemon = Daemon::start(&site, &endpoint.at(&proxy.url()));
+        let environment = vec![(CLOCK, clock.display().to_string())];
+        let mut daemon = Daemon::start_in(&site, &endpoint.at(&proxy.url()), environment);
         let id = format!("night-{round}");
         let mut run = wait_in_the_background(&site, &id);
         let began = Instant::now();
@@ -144,11 +155,12 @@ impl<'a> Misdeeds<'a> {
     }
 
     fn kill(&mut self, daemon: &mut Daemon<'_>, random: &mut Random, life: Duration) -> usize {
-        let done = match random.between(0, 9) {
+        let done = match random.between(0, 11) {
             0 | 1 => self.be_read_only(daemon, random),
             2 => self.take_the_journal_away(daemon),
             3 | 4 => self.stop_a_supervisor(),
-            5..=8 => {
+            5 | 6 => self.set_the_clock(random),
+            7..=10 => {
                 daemon.wait_until_it_listens();
                 let most = u64::try_from(life.as_millis()).unwrap();
                 std::thread::park_timeout(Duration::from_millis(random.between(0, most)));
@@ -182,6 +194,13 @@ impl<'a> Misdeeds<'a> {
         daemon.wait_until_it_fails();
         daemon.restart();
         "journal removed"
+    }
+
+    /// Forward and back.
+    fn set_the_clock(&self, random: &mut Random) -> &'static str {
+        let ahead = self.site.file("clock.new", &random.between(0, CLOCK_MAX).to_string());
+        std::fs::rename(ahead, self.site.path("clock")).unwrap();
+        "clock set"
     }
 
     /// One whose script runs, if there is any.
