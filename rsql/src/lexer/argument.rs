@@ -5,7 +5,7 @@
 //! backslash outside quotes ends the arguments: it begins the next command, and `\\` goes back to SQL.
 
 use super::Lookup;
-use super::backquotes::{NotANumber, ShellCommand, shell_command};
+use super::backquotes::{MustBeNumber, ShellCommand, shell_command};
 use super::cursor::Cursor;
 use super::reference::{Reference, reference_at};
 
@@ -26,7 +26,7 @@ pub struct Argument {
 pub struct Unterminated;
 
 /// Runs what stands in backquotes and returns what it prints.
-pub type Shell<'a> = &'a mut dyn FnMut(Result<ShellCommand, NotANumber>) -> String;
+pub type Shell<'a> = &'a mut dyn FnMut(Result<ShellCommand, MustBeNumber>) -> String;
 
 /// Reads the name of a meta command: everything up to a blank or a backslash.
 pub fn command_name(cursor: &mut Cursor) -> String {

@@ -12,7 +12,7 @@ mod variables;
 
 use crate::lexer::Cursor;
 use crate::lexer::argument::{Argument, command_name, next_argument, skip_arguments, skip_separator};
-use crate::lexer::backquotes::{NotANumber, ShellCommand};
+use crate::lexer::backquotes::{MustBeNumber, ShellCommand};
 use crate::session::{Flow, Purpose, Session};
 use crate::shell;
 use crate::wire::WireError;
@@ -111,7 +111,7 @@ fn arguments(session: &mut Session, cursor: &mut Cursor, command: &str) -> Vec<A
     loop {
         let mut failure = None;
         let terminal = &mut session.terminal;
-        let mut capture = |command: Result<ShellCommand, NotANumber>| {
+        let mut capture = |command: Result<ShellCommand, MustBeNumber>| {
             terminal.flush();
             let captured = match command {
                 Ok(command) => {
