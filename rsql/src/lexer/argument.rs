@@ -16,7 +16,7 @@ pub struct Argument {
     pub text: String,
     /// Part of it was quoted.
     pub quoted: bool,
-    /// Values in it that came with the job; see [`Lookup::is_given`].
+    /// Values in it that came with the job ([`Lookup::is_given`]), and what commands made of such values.
     pub given: Vec<String>,
 }
 
@@ -78,7 +78,12 @@ pub fn next_argument(
                 argument.quoted = true;
                 let length = rest[at + 1..].find('`').ok_or_else(|| give_up(cursor))?;
                 let command = shell_command(&rest[at + 1..=at + length], variables);
-                argument.text.push_str(&shell(command));
+                let given = command.as_ref().is_ok_and(|command| command.given);
+                let printed = shell(command);
+                argument.text.push_str(&printed);
+                if given {
+                    argument.given.push(printed);
+                }
                 at += length + 2;
             }
             ':' => {

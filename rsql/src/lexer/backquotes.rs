@@ -22,6 +22,8 @@ pub struct ShellCommand {
     pub text: String,
     /// The environment variables that its text refers to.
     pub values: Vec<(String, String)>,
+    /// One of its values came with the job; see [`Lookup::is_given`]. Then so did what it prints.
+    pub given: bool,
 }
 
 /// A value that is not a number, for a command that evaluates what it finds.
@@ -51,7 +53,7 @@ enum Inside {
 /// Reads the text between backquotes: `:name` and `:'name'` of variables that are set become references.
 pub fn shell_command(source: &str, variables: &dyn Lookup) -> Result<ShellCommand, MustBeNumber> {
     let mut reader = Reader {
-        command: ShellCommand { text: String::new(), values: Vec::new() },
+        command: ShellCommand { text: String::new(), values: Vec::new(), given: false },
         inside: vec![Inside::Nothing(0)],
         evaluating: evaluating(source),
     };
@@ -124,6 +126,7 @@ impl Reader {
             && let Some(value) = variables.lookup(reference.name())
         {
             self.put(reference.name(), value)?;
+            self.command.given |= variables.is_given(reference.name());
             return Ok(length);
         }
         // A name that is not set stays with its colon, and is not looked into.

@@ -28,8 +28,17 @@ select 'kept' as word;
 \i :outside
 \i :again
 \run file=:outside
+\i `echo :outside`
+\i `printf '%s' ':outside'`
+\set printed `echo :outside`
+\i :printed
+\set joined `echo ``echo :printed`
+\i :joined
+\o `echo out/`:outside
+\o out/`echo :outside`
 \i :part
-\set mine out/own.txt
+\i `echo :part`
+\set mine `echo out/own.txt`
 \o :mine
 select 'own' as word;
 \o
