@@ -66,18 +66,25 @@ const OBEYED: [&str; 21] = [
 ];
 
 /// Beginnings of such names: settings of autoconf, .NET, Electron, fish, Spring's loggers, npm and its kin, rvm, TeX's
-/// `shell_escape`, Spring.
-const OBEYED_PREFIXES: [&str; 15] = [
+/// `shell_escape`, Spring; functions of rc and es; properties of MSBuild, which takes them in any case: files to import
+/// (`custombefore...`, `customafter...`, `directorybuild...`), its own directories (`msbuild...`), NuGet's (`nuget...`).
+const OBEYED_PREFIXES: [&str; 21] = [
     "ac_",
     "aspnetcore_",
     "bun_",
     "complus_",
     "coreclr_",
+    "customafter",
+    "custombefore",
+    "directorybuild",
     "dotnet_",
     "electron_",
     "fish_",
+    "fn_",
     "logging_config",
+    "msbuild",
     "npm_",
+    "nuget",
     "pnpm_",
     "rvm_",
     "shell_escape",

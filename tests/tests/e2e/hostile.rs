@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 const HOSTILE: &str = "
     PATH HOME USER SHELL IFS ENV BASH_ENV BASHOPTS SHELLOPTS PS1 PS4 PROMPT_COMMAND CDPATH GLOBIGNORE FCEDIT HISTFILE
     INPUTRC BASH_LOADABLES_PATH BASH_FUNC_x BASH_XTRACEFD EXECIGNORE POSIXLY_CORRECT ZDOTDIR KSH_VERSION TMOUT
-    histchars auto_resume ignoreeof fish_function_path fish_trace ifs path cdpath
+    histchars auto_resume ignoreeof fish_function_path fish_trace ifs path cdpath fn_ls fn_cd
+    custombeforemicrosoftcommontargets customaftermicrosoftcommonprops directorybuildpropspath msbuildextensionspath
+    msbuildsdkspath nugetrestoretargets nuget_packages
     LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GCONV_PATH LOCPATH NLSPATH MALLOC_CHECK_ GLIBC_TUNABLES GETCONF_DIR RES_OPTIONS
     HOSTALIASES TMPDIR TZDIR TZ LANG LC_ALL LANGUAGE
     PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONINSPECT PYTHONUSERBASE PYTHONBREAKPOINT BROWSER
