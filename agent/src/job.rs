@@ -166,9 +166,7 @@ impl Run {
                     if let Some(interrupt) = interrupts.now() {
                         return interrupt.end().map(|end| Outcome { attempt: last, end });
                     }
-                    let JobRequest { workflow_id, secret_id, .. } = &self.job.request;
-                    if let Some(problem) = self.context.config.secrets.problem(workflow_id, secret_id) {
-                        let end = AttemptEnd::without_process(JobError::NotStarted, problem);
+                    if let Err(end) = self.check() {
                         return Some(Outcome { attempt: last, end });
                     }
                     match self.place(interrupts).await {
@@ -202,6 +200,21 @@ impl Run {
             tracing::info!(attempt = number, error = ?end.error, "the attempt failed; another will follow");
             self.context.dispatcher.attempt_ended(&self.job.job_id, number, end);
             self.placed = false;
+        }
+    }
+
+    /// Whether the host's settings let the job start. They may have changed since it was accepted, and an earlier version
+    /// of the agent may have accepted it by other rules.
+    fn check(&self) -> Result<(), AttemptEnd> {
+        let config = &self.context.config;
+        self.job
+            .request
+            .check_parameters(&config.parameter_names)
+            .map_err(|error| AttemptEnd::without_process(JobError::InvalidRequest, error.to_string()))?;
+        let JobRequest { workflow_id, secret_id, .. } = &self.job.request;
+        match config.secrets.problem(workflow_id, secret_id) {
+            Some(problem) => Err(AttemptEnd::without_process(JobError::NotStarted, problem)),
+            None => Ok(()),
         }
     }
 

@@ -179,6 +179,22 @@ impl JobRequest {
         Ok(request)
     }
 
+    /// Checks the names of the parameters alone, for a request that was accepted under other settings, or by an earlier
+    /// version.
+    ///
+    /// # Errors
+    /// [`RequestError::Parameter`], as [`JobRequest::decode`] says it.
+    pub fn check_parameters(&self, parameter_names: &ParameterNames) -> Result<(), RequestError> {
+        for name in self.parameters.keys() {
+            if let Some(problem) = parameter_names.problem(name) {
+                // Names come from anyone: what is no word is not repeated.
+                let name = Some(name.clone()).filter(|name| names::is_word(name));
+                return Err(RequestError::Parameter { name: name.unwrap_or_else(|| "?".into()), problem });
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self, parameter_names: &ParameterNames) -> Result<(), RequestError> {
         let value = |field, problem: Option<String>| match problem {
             Some(problem) => Err(RequestError::Value { field, problem }),
@@ -194,13 +210,7 @@ impl JobRequest {
         )?;
         value("job_name", names::job_name_problem(&self.job_name))?;
         value("script", names::script_path_problem(&self.script))?;
-        for name in self.parameters.keys() {
-            if let Some(problem) = parameter_names.problem(name) {
-                // Names come from anyone: what is no word is not repeated.
-                let name = Some(name.clone()).filter(|name| names::is_word(name));
-                return Err(RequestError::Parameter { name: name.unwrap_or_else(|| "?".into()), problem });
-            }
-        }
+        self.check_parameters(parameter_names)?;
         let nul = |text: &String| text.contains('\0');
         let texts = self.arguments.iter().chain(self.parameters.values());
         value(

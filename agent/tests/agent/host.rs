@@ -3,6 +3,7 @@
 use rsqlflow_agent::protocol::{Reply, Request};
 use rsqlflow_agent::{JobInfo, client};
 use rsqlflow_config::job::JobRequest;
+use rsqlflow_config::names::ParameterNames;
 
 use crate::fake_aws::Answer;
 use crate::world::{Told, World, is_alive, pids, told, until};
@@ -68,6 +69,31 @@ async fn no_more_jobs_run_than_may_and_the_most_urgent_is_next() {
     }
     world.settled().await;
     assert_eq!(std::fs::read_to_string(world.dir.path().join("order")).unwrap(), "first\nurgent\nlate\n");
+}
+
+#[tokio::test]
+async fn a_job_that_was_accepted_under_other_settings_is_checked_again_before_it_starts() {
+    let mut world = World::stopped();
+    world.config.max_running_jobs = 1;
+    world.config.parameter_names = ParameterNames::listing(["PYTHONWARNINGS".into()]);
+    world.start().await;
+    patient(&world);
+    for (name, state) in [("first", "running"), ("second", "queued")] {
+        let parameters = [("PYTHONWARNINGS".into(), "x".into())].into();
+        world.submit(&JobRequest { parameters, ..named(&world, name) }).await;
+        in_state(&world, name, state).await;
+    }
+    world.kill();
+    world.config.parameter_names = ParameterNames::default();
+    world.start().await;
+    let Told::Failure(error, failure) = world.told().await else { panic!("succeeded") };
+    assert_eq!(error, "Rsql.InvalidRequest");
+    assert!(failure.message.contains("`PYTHONWARNINGS` is not in lower case"), "{}", failure.message);
+    // A script that runs goes on.
+    in_state(&world, "first", "running").await;
+    std::fs::write(world.dir.path().join("go-first"), "").unwrap();
+    world.settled().await;
+    assert_eq!(std::fs::read_to_string(world.dir.path().join("order")).unwrap(), "first\n");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! Such a value comes from a config item, and who writes items may run no commands and choose no files. A file that is
 //! included is run; one that is written to is lost. So with such a value in its name an included file has to be below
 //! the working directory (of a job: the scripts directory), and a value may be part of the name of an output file, not
-//! of its directory. What a command in backquotes makes of such a value is one as well. What the script sets itself, `-v` and `\gset` included, may name any file, as in psql.
+//! of its directory. What a command in backquotes makes of such a value is one as well. What the script sets itself,
+//! `-v` and `\gset` included, may name any file, as in psql.
 
 use std::path::{Component, Path, PathBuf};
 
