@@ -7,9 +7,11 @@
 //! * `[agent.secrets]` lists more, by workflow;
 //! * with the embedded default and nothing listed, every workflow may use every secret.
 //!
-//! It is judged before a script starts, by the id, and again when credentials are handed out, by the name that Secrets
-//! Manager gives: a secret's whole ARN ends with six characters of the service's, so the end of an ARN does not say for
-//! certain what the secret is called. Which accounts and Regions can be reached is the role's to say, not ours.
+//! It is judged before a script starts, by the id, and again when credentials are handed out, by the name and the ARN that
+//! Secrets Manager gives. A secret's whole ARN ends with six characters of the service's, so the end of an ARN does not
+//! say for certain what the secret is called: `rsqlflow/w-AbCdEf` may be `rsqlflow/w`, or the secret of a workflow
+//! `w-AbCdEf`. Before the start an id is let through if it may be the right one. The hand-out decides, and compares ARNs
+//! with ARNs and names with names. Which accounts and Regions can be reached is the role's to say, not ours.
 
 use std::collections::BTreeMap;
 
@@ -43,30 +45,37 @@ impl SecretRules {
 
     /// Why a workflow may not use a secret, if it may not.
     pub(crate) fn problem(&self, workflow: &str, secret: &str) -> Option<String> {
-        let fine = secret.is_empty() || self.allows(workflow, secret);
-        (!fine).then(|| {
-            let name = names(secret).pop().unwrap_or_default();
-            format!(
-                "workflow {workflow} may not use secret {secret} on this host (agent.secrets): call the secret \
-                 {OWN_PREFIX}{workflow} or {OWN_PREFIX}{workflow}/..., or write into the host's settings, below \
-                 [agent.secrets]: \"{workflow}\" = [\"{name}\"]"
-            )
-        })
-    }
-
-    /// As [`SecretRules::problem`], of a secret that is known by name and whole ARN.
-    pub(crate) fn problem_of(&self, workflow: &str, name: &str, arn: &str) -> Option<String> {
-        self.problem(workflow, arn).and_then(|_| self.problem(workflow, name))
-    }
-
-    fn allows(&self, workflow: &str, secret: &str) -> bool {
-        let Self::Listed { common, more } = self else { return true };
-        let listed =
-            more.iter().filter(|(pattern, _)| matches(pattern, workflow)).flat_map(|(_, secrets)| secrets);
-        let own = [format!("{OWN_PREFIX}{workflow}"), format!("{OWN_PREFIX}{workflow}/*")];
+        let Self::Listed { common, .. } = self else { return None };
         // That of the settings is no pattern.
-        same(common, secret) || listed.chain(&own).any(|pattern| covers(pattern, secret))
+        let fine = secret.is_empty()
+            || same(common, secret)
+            || self.patterns(workflow).iter().any(|pattern| covers(pattern, secret));
+        (!fine).then(|| refusal(workflow, secret, names(secret).pop().unwrap_or_default()))
     }
+
+    /// Why a workflow may not use the secret that Secrets Manager answered with, if it may not. `id` is what was asked for.
+    pub(crate) fn problem_of(&self, workflow: &str, id: &str, name: &str, arn: &str) -> Option<String> {
+        let Self::Listed { common, .. } = self else { return None };
+        let known = |pattern: &String| matches(pattern, if is_arn(pattern) { arn } else { name });
+        let fine = [id, name, arn].contains(&common.as_str()) || self.patterns(workflow).iter().any(known);
+        (!fine).then(|| refusal(workflow, name, name))
+    }
+
+    /// Patterns of what a workflow may use besides the secret of the settings.
+    fn patterns(&self, workflow: &str) -> Vec<String> {
+        let Self::Listed { more, .. } = self else { return Vec::new() };
+        let listed = more.iter().filter(|(pattern, _)| matches(pattern, workflow));
+        let own = [format!("{OWN_PREFIX}{workflow}"), format!("{OWN_PREFIX}{workflow}/*")];
+        listed.flat_map(|(_, secrets)| secrets.clone()).chain(own).collect()
+    }
+}
+
+fn refusal(workflow: &str, secret: &str, name: &str) -> String {
+    format!(
+        "workflow {workflow} may not use secret {secret} on this host (agent.secrets): call the secret \
+         {OWN_PREFIX}{workflow} or {OWN_PREFIX}{workflow}/..., or write into the host's settings, below \
+         [agent.secrets]: \"{workflow}\" = [\"{name}\"]"
+    )
 }
 
 /// Whether two ids may be those of one secret.
@@ -154,9 +163,36 @@ mod tests {
         let rules = rules(&[("listed", &[&format!("{ARN}team-a/x-*")])]);
         let asked = format!("{ARN}rsqlflow/nightly-Other1");
         assert_eq!(rules.problem("nightly", &asked), None, "it may be the ARN of rsqlflow/nightly");
-        assert!(rules.problem_of("nightly", "rsqlflow/nightly-Other1", &format!("{asked}-AbCd3f")).is_some());
-        assert_eq!(rules.problem_of("nightly", "rsqlflow/nightly", &asked), None);
-        assert_eq!(rules.problem_of("listed", "team-a/x", &format!("{ARN}team-a/x-AbCd3f")), None);
+        let other = format!("{asked}-AbCd3f");
+        assert!(rules.problem_of("nightly", &asked, "rsqlflow/nightly-Other1", &other).is_some());
+        assert_eq!(rules.problem_of("nightly", &asked, "rsqlflow/nightly", &asked), None);
+        let listed = format!("{ARN}team-a/x-AbCd3f");
+        assert_eq!(rules.problem_of("listed", "team-a/x", "team-a/x", &listed), None);
+    }
+
+    #[test]
+    fn a_workflow_that_is_called_like_the_end_of_an_arn_is_not_given_the_secret_of_another() {
+        let rules = rules(&[]);
+        let arn = format!("{ARN}rsqlflow/w-AbCdEf");
+        assert_eq!(rules.problem("w-AbCdEf", &arn), None, "rsqlflow/w-AbCdEf may be its name");
+        let refused = rules.problem_of("w-AbCdEf", &arn, "rsqlflow/w", &arn).unwrap();
+        assert!(refused.contains("may not use secret rsqlflow/w on this host"), "{refused}");
+        assert_eq!(rules.problem_of("w", &arn, "rsqlflow/w", &arn), None);
+        let own = format!("{ARN}rsqlflow/w-AbCdEf-Gh1jkL");
+        assert_eq!(rules.problem_of("w-AbCdEf", &own, "rsqlflow/w-AbCdEf", &own), None);
+        assert!(rules.problem_of("w", &arn, "rsqlflow/w-AbCdEf", &own).is_some());
+    }
+
+    #[test]
+    fn the_host_s_secret_is_known_by_name_by_arn_and_by_the_id_that_the_host_has() {
+        let whole = format!("{ARN}rsqlflow/warehouse-AbCd3f");
+        let part = format!("{ARN}rsqlflow/warehouse");
+        for common in ["rsqlflow/warehouse", &whole, &part] {
+            let rules = SecretRules::Listed { common: common.into(), more: BTreeMap::new() };
+            assert_eq!(rules.problem_of("w", common, "rsqlflow/warehouse", &whole), None, "{common}");
+            let other = format!("{whole}-Gh1jkL");
+            assert!(rules.problem_of("w", "x", "rsqlflow/warehouse-AbCd3f", &other).is_some(), "{common}");
+        }
     }
 
     #[test]

@@ -191,7 +191,7 @@ async fn credentials(
         ));
     }
     let fetched = context.secrets.get(&own).await.map_err(|error| error.to_string())?;
-    context.config.secrets.problem_of(&workflow_id, &fetched.name, &fetched.arn).map_or(Ok(()), Err)?;
+    context.config.secrets.problem_of(&workflow_id, &own, &fetched.name, &fetched.arn).map_or(Ok(()), Err)?;
     note_handed_out(context.job_dir(&job_id), fetched.version).await;
     Ok(fetched.credentials)
 }

@@ -79,8 +79,9 @@ async fn a_job_that_was_accepted_under_other_settings_is_checked_again_before_it
     world.start().await;
     patient(&world);
     for (name, state) in [("first", "running"), ("second", "queued")] {
-        let parameters = [("PYTHONWARNINGS".into(), "x".into())].into();
-        world.submit(&JobRequest { parameters, ..named(&world, name) }).await;
+        let mut request = named(&world, name);
+        request.parameters.insert("PYTHONWARNINGS".into(), "x".into());
+        world.submit(&request).await;
         in_state(&world, name, state).await;
     }
     world.kill();
