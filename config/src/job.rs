@@ -484,7 +484,7 @@ mod tests {
         the job request is not valid: it has no version
         the job request has version 2, this agent reads version 1: upgrade the agent
         the job request's script leaves the scripts directory with `..`
-        the job request's parameter `LD_PRELOAD` is not in lower case, and could mean something to a program; rename it to `ld_preload`, or list it in parameter_names of rsqlflow.toml, on the host as well
+        the job request's parameter `LD_PRELOAD` is not in lower case, and could mean something to a program; rename it to `ld_preload`, here and in the scripts, or list it in `parameter_names` of rsqlflow.toml, on the host as well, and restart its agent
         the job request's pool contains ' '; use letters, digits, - _ .
         the job request's priority must be -100 to 100
         the job request's sent_at is not an RFC 3339 time

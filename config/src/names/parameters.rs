@@ -127,7 +127,8 @@ impl ParameterNames {
         if problem.is_some() || self.lists(name) {
             return problem;
         }
-        let list = "list it in parameter_names of rsqlflow.toml, on the host as well";
+        let list =
+            "list it in `parameter_names` of rsqlflow.toml, on the host as well, and restart its agent";
         if self.set_by_host.contains(name) {
             return Some(format!("is set by the host itself (agent.environment); choose another, or {list}"));
         }
@@ -139,7 +140,7 @@ impl ParameterNames {
         }
         let lower = name.trim_start_matches('_').to_ascii_lowercase();
         let rename = if in_lower_case(&lower) && !obeyed(&lower) {
-            format!("rename it to `{lower}`")
+            format!("rename it to `{lower}`, here and in the scripts")
         } else {
             "choose another".into()
         };

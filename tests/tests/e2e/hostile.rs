@@ -181,7 +181,7 @@ fn a_host_lets_through_what_its_own_settings_list() {
     let told = site.rsqlflow(&["config", "validate", bad.to_str().unwrap()]).expect(2).stderr;
     assert!(told.contains("parameters.region: is set by the host itself"), "{told}");
     assert!(told.contains("parameters.TNS_ADMIN: is not in lower case"), "{told}");
-    assert!(told.contains("rename it to `tns_admin`, or list it"), "{told}");
+    assert!(told.contains("rename it to `tns_admin`, here and in the scripts, or list it"), "{told}");
     // What was stored and started under other settings is refused where it would run.
     site.settings("");
     let told = site.rsqlflow(&["run", "w", "--id", "later", "--wait"]).expect(2).stderr;
