@@ -74,7 +74,7 @@ fn refusal(workflow: &str, secret: &str, name: &str) -> String {
     format!(
         "workflow {workflow} may not use secret {secret} on this host (agent.secrets): call the secret \
          {OWN_PREFIX}{workflow} or {OWN_PREFIX}{workflow}/..., or write into the host's settings, below \
-         [agent.secrets]: \"{workflow}\" = [\"{name}\"]"
+         [agent.secrets]: \"{workflow}\" = [\"{name}\"], and restart its agent"
     )
 }
 
