@@ -9,7 +9,7 @@
 //! what is known ([`OBEYED`] and the two below it), and docs/security.md says so.
 //!
 //! [`ParameterNames::problem`] is the only place that decides. It is asked when an item is stored, by `run --param`, by
-//! the trigger, and by the agent when it takes a job: the agent enforces, the others tell early.
+//! the trigger, and by the agent when it takes a job and before every attempt: the agent enforces, the others tell early.
 
 use std::collections::BTreeSet;
 
