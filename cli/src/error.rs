@@ -433,7 +433,7 @@ fn function_next(code: &str, run: Option<&str>) -> Option<String> {
         "Rsql.RunExists" | "Rsql.RunEnded" | "Rsql.RunNotEnded" | "Rsql.RestartedBefore" => {
             run.map(|id| format!("rsqlflow status {id}"))
         }
-        "Rsql.Unreachable" => Some("the same command again: it goes on where this one ended".into()),
+        // What may have been done, and is to be done now, is the caller's to say.
         code if code.starts_with("Rsql.") => None,
         _ => Some("the log group /aws/lambda/PREFIX-trigger has what the function said".into()),
     }

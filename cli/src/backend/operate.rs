@@ -6,10 +6,11 @@
 use aws_sdk_lambda::primitives::Blob;
 use rsqlflow_config::run::generate_run_id;
 use rsqlflow_trigger::events::Operate;
-use rsqlflow_trigger::{Cancelled, StartRequest, Started};
+use rsqlflow_trigger::{Cancelled, StartRequest, Started, TriggerError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::refused::may_pass;
 use crate::error::CliError;
 
 /// How a function failed.
@@ -23,7 +24,8 @@ struct Failure {
     error_message: String,
 }
 
-/// Starts a run. Its id is made here: a call that is made again, because the answer was lost, is the same run.
+/// Starts a run. Its id is made here: a call that is made again, because the answer was lost, is the same run. Where no
+/// answer came, the error names the run.
 pub(super) async fn start(
     lambda: &aws_sdk_lambda::Client,
     arn: &str,
@@ -34,7 +36,11 @@ pub(super) async fn start(
     }
     let about = request.restart.as_ref().map(|restart| restart.of.clone());
     let about = about.or_else(|| request.workflow_execution_id.clone());
-    ask(lambda, arn, &Operate::start(request), about).await
+    let run = request.workflow_execution_id.clone();
+    ask(lambda, arn, &Operate::start(request), about).await.map_err(|error| match run {
+        Some(run) => start_failed(&run, error),
+        None => error,
+    })
 }
 
 /// Cancels a run.
@@ -44,7 +50,54 @@ pub(super) async fn cancel(
     run_id: &str,
     by: &str,
 ) -> Result<Cancelled, CliError> {
-    ask(lambda, arn, &Operate::cancel(run_id, by), Some(run_id.into())).await
+    ask(lambda, arn, &Operate::cancel(run_id, by), Some(run_id.into())).await.map_err(|error| {
+        if !is_unanswered(&error) {
+            return error;
+        }
+        CliError::Partly {
+            said: format!("whether run `{run_id}` was cancelled is not known"),
+            then: "the same command again: it goes on where this one ended".into(),
+            source: Box::new(error),
+        }
+    })
+}
+
+/// Whether the function may have done what was asked and nothing says so: no answer came, Lambda ended the function or
+/// lost it, or the function itself got no answer.
+fn is_unanswered(error: &CliError) -> bool {
+    match error {
+        CliError::Function { code, .. } => code == "Rsql.Unreachable" || !code.starts_with("Rsql."),
+        CliError::Trigger(TriggerError::Aws { message, .. }) => {
+            may_pass(error) || message.starts_with("ServiceException")
+        }
+        _ => false,
+    }
+}
+
+/// A start that failed: with what is known of its run, where anything may have begun.
+fn start_failed(run: &str, error: CliError) -> CliError {
+    let mut certain = None;
+    let source = match error {
+        // The function says it in its message, which is then not to say it twice.
+        CliError::Function { code, message, run: about } => {
+            let rest = |known: bool| message.strip_prefix(&TriggerError::not_started(run, known));
+            let (known, message) = match (rest(true), rest(false)) {
+                (Some(rest), _) => (Some(true), rest.to_string()),
+                (None, Some(rest)) => (Some(false), rest.to_string()),
+                (None, None) => (None, message),
+            };
+            certain = known;
+            CliError::Function { code, message, run: about }
+        }
+        error => error,
+    };
+    if certain.is_none() && is_unanswered(&source) {
+        certain = Some(false);
+    }
+    match certain {
+        Some(certain) => CliError::not_started(run, certain, None, Box::new(source)),
+        None => source,
+    }
 }
 
 async fn ask<T: DeserializeOwned>(
@@ -98,5 +151,38 @@ mod tests {
         let (said, exit, next) = of("Sandbox.Timedout", "Task timed out after 180.00 seconds");
         assert_eq!(said, "the trigger function failed: Task timed out after 180.00 seconds");
         assert!(exit == Exit::Failed && next.unwrap().contains("/aws/lambda/"));
+    }
+
+    #[test]
+    fn a_start_without_an_answer_names_its_run() {
+        let function = |code: &str, message: &str| CliError::Function {
+            code: code.into(),
+            message: message.into(),
+            run: Some("night-1".into()),
+        };
+        let lost =
+            TriggerError::Aws { action: "x", message: "dispatch failure: timeout".into(), unreachable: true };
+        for error in [
+            CliError::Trigger(lost),
+            function("Sandbox.Timedout", "the trigger function failed: Task timed out"),
+            function("Rsql.Unreachable", "reading the config item failed: dispatch failure"),
+            function(
+                "Rsql.AwsError",
+                "whether run `night-1` was started is not known: starting the execution failed: Throttling",
+            ),
+        ] {
+            let error = start_failed("night-1", error);
+            let (said, next) = (error.to_string(), error.next().unwrap());
+            assert_eq!(said.matches("whether run `night-1` was started is not known: ").count(), 1, "{said}");
+            assert!(next.contains("rsqlflow status night-1; ") && next.contains("--id night-1"), "{next}");
+            assert!(!next.contains("again:"), "{next}");
+        }
+        let denied =
+            function("Rsql.AwsError", "run `night-1` was not started: starting the execution failed: no");
+        let denied = start_failed("night-1", denied);
+        assert_eq!(denied.to_string().matches("was not started").count(), 1);
+        assert!(denied.next().unwrap().contains("--id may be the same"));
+        let refused = start_failed("night-1", function("Rsql.NoHost", "workflow `w` names no host"));
+        assert!(matches!(refused, CliError::Function { .. }), "{refused}");
     }
 }
