@@ -6,7 +6,7 @@
 use aws_sdk_lambda::primitives::Blob;
 use rsqlflow_config::run::generate_run_id;
 use rsqlflow_trigger::events::Operate;
-use rsqlflow_trigger::{Cancelled, StartRequest, Started, TriggerError};
+use rsqlflow_trigger::{Audit, Cancelled, StartRequest, Started, TriggerError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -28,11 +28,19 @@ struct Failure {
 /// answer came, the error names the run.
 pub(super) async fn start(
     lambda: &aws_sdk_lambda::Client,
+    audit: &Audit,
     arn: &str,
     mut request: StartRequest,
 ) -> Result<Started, CliError> {
-    if request.workflow_execution_id.is_none() && !request.workflow_id.is_empty() {
-        request.workflow_execution_id = Some(generate_run_id(&request.workflow_id));
+    if request.workflow_execution_id.is_none() {
+        let workflow = match &request.restart {
+            Some(restart) if request.workflow_id.is_empty() => {
+                audit.run(&restart.of).await?.map(|earlier| earlier.workflow_id)
+            }
+            _ => Some(request.workflow_id.clone()),
+        };
+        // Where there is no such run, the function says so.
+        request.workflow_execution_id = workflow.as_deref().map(generate_run_id);
     }
     let about = request.restart.as_ref().map(|restart| restart.of.clone());
     let about = about.or_else(|| request.workflow_execution_id.clone());
