@@ -43,7 +43,9 @@ impl Trigger {
         // The key has the workflow in it, so a run of another workflow with this id would not collide by itself.
         let condition = match self.audit.run(run_id).await? {
             None => "attribute_not_exists(workflow_execution_id)",
-            Some(record) if is_free_again(&record, request) => "attribute_exists(never_started)",
+            Some(record) if is_free_again(&record, request) => {
+                "attribute_exists(never_started) AND attribute_not_exists(restarted_by)"
+            }
             Some(record) => return same_run(record, request, planned),
         };
         let record = audit_record(planned, request, &self.execution_arn(run_id));
@@ -210,10 +212,14 @@ impl Change {
     }
 }
 
-/// Whether a record that is there is in nobody's way: it was closed without a start. The event of a schedule is not meant:
+/// Whether a record that is there is in nobody's way: it was closed without a start, and no other run goes on from it or
+/// took its place. The event of a schedule is not meant:
 /// it comes again for as long as its run may start.
 fn is_free_again(record: &WorkflowAudit, request: &StartRequest) -> bool {
-    record.never_started && record.workflow_id == request.workflow_id && request.scheduled_time.is_none()
+    record.never_started
+        && record.restarted_by.is_none()
+        && record.workflow_id == request.workflow_id
+        && request.scheduled_time.is_none()
 }
 
 /// Whether a record that is there is that of the run asked for.
