@@ -18,7 +18,7 @@ use crate::{StartRequest, Trigger, TriggerError};
 pub(crate) const NOT_BEGUN: &str = " AND execution_status = :triggered";
 
 /// ... that no turn has been given to it.
-const NOT_ADMITTED: &str = " AND attribute_not_exists(admitted_ts)";
+pub(crate) const NOT_ADMITTED: &str = " AND attribute_not_exists(admitted_ts)";
 
 /// What takes a run from the index of the open ones, at the end of an update.
 const NO_LONGER_OPEN: &str = " REMOVE open_workflow";
@@ -97,13 +97,14 @@ impl Trigger {
         self.change_open(record, change, NOT_ADMITTED, CLOSING).await
     }
 
-    /// Closes the record of a run that nobody started, unless it has been let go.
+    /// Closes the record of a run that nobody started, unless it has been let go or has begun since it was read.
     pub(crate) async fn close_orphaned(
         &self,
         record: &WorkflowAudit,
         message: &str,
     ) -> Result<bool, TriggerError> {
-        self.change_open(record, never_started(message), NOT_ADMITTED, CLOSING).await
+        let change = never_started(message).value(":triggered", Status::Triggered.as_str());
+        self.change_open(record, change, &format!("{NOT_BEGUN}{NOT_ADMITTED}"), CLOSING).await
     }
 
     /// Closes the record of a run that was refused, unless it has begun; its id may be used again.
