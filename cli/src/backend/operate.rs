@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::refused::may_pass;
-use crate::error::CliError;
+use crate::error::{Asked, CliError};
 
 /// How a function failed.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/rust-handler.html#rust-error-handling>
@@ -42,10 +42,13 @@ pub(super) async fn start(
         // Where there is no such run, the function says so.
         request.workflow_execution_id = workflow.as_deref().map(generate_run_id);
     }
-    let about = request.restart.as_ref().map(|restart| restart.of.clone());
-    let about = about.or_else(|| request.workflow_execution_id.clone());
     let run = request.workflow_execution_id.clone();
-    ask(lambda, arn, &Operate::start(request), about).await.map_err(|error| match run {
+    let asked = Asked {
+        function: function_name(arn),
+        workflow: Some(request.workflow_id.clone()).filter(|id| !id.is_empty()),
+        run: request.restart.as_ref().map(|restart| restart.of.clone()).or_else(|| run.clone()),
+    };
+    ask(lambda, arn, &Operate::start(request), asked).await.map_err(|error| match run {
         Some(run) => start_failed(&run, error),
         None => error,
     })
@@ -58,7 +61,8 @@ pub(super) async fn cancel(
     run_id: &str,
     by: &str,
 ) -> Result<Cancelled, CliError> {
-    ask(lambda, arn, &Operate::cancel(run_id, by), Some(run_id.into())).await.map_err(|error| {
+    let asked = Asked { function: function_name(arn), workflow: None, run: Some(run_id.into()) };
+    ask(lambda, arn, &Operate::cancel(run_id, by), asked).await.map_err(|error| {
         if !is_unanswered(&error) {
             return error;
         }
@@ -68,6 +72,11 @@ pub(super) async fn cancel(
             source: Box::new(error),
         }
     })
+}
+
+/// The name in the function's ARN, or the name that stands for it.
+fn function_name(arn: &str) -> String {
+    arn.split(':').nth(6).unwrap_or(arn).to_string()
 }
 
 /// Whether the function may have done what was asked and nothing says so: no answer came, Lambda ended the function or
@@ -87,7 +96,7 @@ fn start_failed(run: &str, error: CliError) -> CliError {
     let mut certain = None;
     let source = match error {
         // The function says it in its message, which is then not to say it twice.
-        CliError::Function { code, message, run: about } => {
+        CliError::Function { code, message, asked } => {
             let rest = |known: bool| message.strip_prefix(&TriggerError::not_started(run, known));
             let (known, message) = match (rest(true), rest(false)) {
                 (Some(rest), _) => (Some(true), rest.to_string()),
@@ -95,7 +104,7 @@ fn start_failed(run: &str, error: CliError) -> CliError {
                 (None, None) => (None, message),
             };
             certain = known;
-            CliError::Function { code, message, run: about }
+            CliError::Function { code, message, asked }
         }
         error => error,
     };
@@ -112,33 +121,33 @@ async fn ask<T: DeserializeOwned>(
     lambda: &aws_sdk_lambda::Client,
     arn: &str,
     event: &Operate,
-    run: Option<String>,
+    asked: Asked,
 ) -> Result<T, CliError> {
     let event = serde_json::to_vec(event).map_err(std::io::Error::from)?;
-    let asked = lambda.invoke().function_name(arn).payload(Blob::new(event)).send().await;
-    let answer = asked.map_err(CliError::aws("calling the trigger function"))?;
+    let answered = lambda.invoke().function_name(arn).payload(Blob::new(event)).send().await;
+    let answer = answered.map_err(CliError::aws("calling the trigger function"))?;
     let said = answer.payload().map(Blob::as_ref).unwrap_or_default();
     if let Some(kind) = answer.function_error() {
         let failure = serde_json::from_slice(said)
             .unwrap_or_else(|_| Failure { error_type: String::new(), error_message: String::new() });
-        return Err(failed(failure, kind, run));
+        return Err(failed(failure, kind, asked));
     }
     serde_json::from_slice(said).map_err(|error| CliError::Function {
         code: String::new(),
         message: format!("the trigger function's answer is not one of this version: {error}"),
-        run,
+        asked,
     })
 }
 
 /// What it failed with: a refusal in its own words, or what became of it as Lambda says.
-fn failed(failure: Failure, kind: &str, run: Option<String>) -> CliError {
+fn failed(failure: Failure, kind: &str, asked: Asked) -> CliError {
     let Failure { error_type: code, error_message } = failure;
     let message = match (code.starts_with("Rsql."), error_message.is_empty()) {
         (true, false) => error_message,
         (_, false) => format!("the trigger function failed: {error_message}"),
         (_, true) => format!("the trigger function failed: {kind} {code}"),
     };
-    CliError::Function { code, message, run }
+    CliError::Function { code, message, asked }
 }
 
 #[cfg(test)]
@@ -146,11 +155,16 @@ mod tests {
     use super::*;
     use crate::exit::Exit;
 
+    fn asked() -> Asked {
+        let function = function_name("arn:aws:lambda:eu-west-1:123456789012:function:etl-trigger:operate");
+        Asked { function, workflow: Some("night".into()), run: Some("night-1".into()) }
+    }
+
     #[test]
     fn failures_of_the_function_are_told_as_those_of_this_program() {
         let of = |code: &str, message: &str| {
             let failure = Failure { error_type: code.into(), error_message: message.into() };
-            let error = failed(failure, "Unhandled", Some("night-1".into()));
+            let error = failed(failure, "Unhandled", asked());
             (error.to_string(), error.exit(), error.next())
         };
         let (said, exit, next) = of("Rsql.RunEnded", "run `night-1` has already ended: failed");
@@ -158,7 +172,7 @@ mod tests {
         assert_eq!((exit, next.as_deref()), (Exit::Failed, Some("rsqlflow status night-1")));
         let (said, exit, next) = of("Sandbox.Timedout", "Task timed out after 180.00 seconds");
         assert_eq!(said, "the trigger function failed: Task timed out after 180.00 seconds");
-        assert!(exit == Exit::Failed && next.unwrap().contains("/aws/lambda/"));
+        assert!(exit == Exit::Failed && next.unwrap().contains("/aws/lambda/etl-trigger has"));
     }
 
     #[test]
@@ -166,7 +180,7 @@ mod tests {
         let function = |code: &str, message: &str| CliError::Function {
             code: code.into(),
             message: message.into(),
-            run: Some("night-1".into()),
+            asked: asked(),
         };
         let lost =
             TriggerError::Aws { action: "x", message: "dispatch failure: timeout".into(), unreachable: true };
