@@ -32,6 +32,9 @@ fn problems_of_files_are_json_where_it_is_asked_for() {
     );
     let refused = site.rsqlflow(&["config", "put", "--json", "good.yaml", "bad.yaml"]).expect(2).json();
     assert_eq!(refused[1]["problems"][0]["path"], "workflow_stages");
+    assert_eq!((&refused[0]["action"], &refused[1]["action"]), (&json!("not_tried"), &json!("not_tried")));
+    let refused = site.rsqlflow(&["config", "put", "good.yaml", "bad.yaml"]).expect(2).stderr;
+    assert!(refused.contains("nothing was stored; the other file is right"), "{refused}");
     assert_eq!(site.rsqlflow(&["config", "list", "--json"]).expect(0).json(), json!([]));
 }
 
