@@ -133,6 +133,12 @@ pub(crate) enum CliError {
         /// The command.
         command: &'static str,
     },
+    /// What was asked cannot be undone, and nobody is there to be asked.
+    #[error("{question} There is no terminal to ask at, so nothing was done")]
+    Unconfirmed {
+        /// The question.
+        question: String,
+    },
     /// An account refused, or cannot be reached.
     #[error("{said}")]
     Account {
@@ -256,6 +262,7 @@ impl CliError {
             | Self::UnknownAttempt { .. }
             | Self::NoTrigger { .. }
             | Self::NoSchedules
+            | Self::Unconfirmed { .. }
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
             Self::Function { code, .. } => function_exit(code),
@@ -297,6 +304,7 @@ impl CliError {
             Self::NoTrigger { .. } | Self::NoSchedules => {
                 Some("rsqlflow config defaults    says what they are".into())
             }
+            Self::Unconfirmed { .. } => Some("the same command with --yes".into()),
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
             Self::Function { code, message, asked } => function_next(code, message, asked),
