@@ -30,7 +30,8 @@ fn problems_of_files_are_json_where_it_is_asked_for() {
         checked[1]["problems"][0]["message"].as_str().unwrap().starts_with("cannot be read"),
         "{checked}"
     );
-    let slip = site.rsqlflow(&["--settings", "none.toml", "config", "validate", "good.yaml"]).expect(2).stderr;
+    let slip =
+        site.rsqlflow(&["--settings", "none.toml", "config", "validate", "good.yaml"]).expect(2).stderr;
     assert!(slip.contains("none.toml"), "{slip}");
     let refused = site.rsqlflow(&["config", "put", "--json", "good.yaml", "bad.yaml"]).expect(2).json();
     assert_eq!(refused[1]["problems"][0]["path"], "workflow_stages");
