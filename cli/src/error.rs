@@ -58,7 +58,7 @@ pub(crate) enum CliError {
         /// What is wrong.
         message: String,
         /// What it was asked.
-        asked: Asked,
+        asked: Box<Asked>,
     },
     /// There is no such workflow.
     #[error("there is no workflow `{id}`{}", did_you_mean(.nearest.as_deref()))]

@@ -135,7 +135,7 @@ async fn ask<T: DeserializeOwned>(
     serde_json::from_slice(said).map_err(|error| CliError::Function {
         code: String::new(),
         message: format!("the trigger function's answer is not one of this version: {error}"),
-        asked,
+        asked: Box::new(asked),
     })
 }
 
@@ -147,7 +147,7 @@ fn failed(failure: Failure, kind: &str, asked: Asked) -> CliError {
         (_, false) => format!("the trigger function failed: {error_message}"),
         (_, true) => format!("the trigger function failed: {kind} {code}"),
     };
-    CliError::Function { code, message, asked }
+    CliError::Function { code, message, asked: Box::new(asked) }
 }
 
 #[cfg(test)]
@@ -180,7 +180,7 @@ mod tests {
         let function = |code: &str, message: &str| CliError::Function {
             code: code.into(),
             message: message.into(),
-            asked: asked(),
+            asked: Box::new(asked()),
         };
         let lost =
             TriggerError::Aws { action: "x", message: "dispatch failure: timeout".into(), unreachable: true };
