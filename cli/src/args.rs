@@ -173,7 +173,7 @@ pub enum ConfigCommand {
         /// The workflow
         #[arg(value_name = "WORKFLOW")]
         id: String,
-        /// Do not ask
+        /// Do not ask; needed where there is no terminal
         #[arg(long, short)]
         yes: bool,
     },
@@ -278,7 +278,7 @@ pub struct LogsArgs {
 pub struct CancelArgs {
     /// The run
     pub run: String,
-    /// Do not ask
+    /// Do not ask; needed where there is no terminal
     #[arg(long, short)]
     pub yes: bool,
 }

@@ -195,7 +195,7 @@ impl Backend {
     /// The trigger's.
     pub(crate) async fn start(&self, request: StartRequest) -> Result<Started, CliError> {
         match self.function() {
-            Some(arn) => operate::start(&self.clients.lambda, arn, request).await,
+            Some(arn) => operate::start(&self.clients.lambda, &self.audit(), arn, request).await,
             None => Ok(self.trigger().start(request).await?),
         }
     }

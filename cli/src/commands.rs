@@ -31,6 +31,10 @@ fn context(cli: &Cli) -> Result<Context, CliError> {
     use ConfigCommand::{Defaults, Schema, Validate};
     let named = cli.global.settings.as_ref();
     match &cli.command {
+        // The name is a slip, and what holds of the file that was meant is not known.
+        Command::Config(Validate { .. }) if named.is_some_and(|file| !file.exists()) => {
+            Context::load(&cli.global)
+        }
         Command::Config(Defaults | Schema | Validate { .. }) => Context::lenient(&cli.global),
         Command::Init(_) if named.is_some_and(|file| !file.exists()) => Context::without_file(&cli.global),
         _ => Context::load(&cli.global),

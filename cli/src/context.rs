@@ -120,14 +120,17 @@ impl Context {
         format!("cli:{name}")
     }
 
-    /// Asks for a yes where a person is there to be asked; a script has already decided.
+    /// Asks for a yes, unless it was given.
     ///
     /// # Errors
-    /// The terminal's.
+    /// [`CliError::Unconfirmed`] where there is no terminal to ask at, or the terminal's.
     pub(crate) fn confirm(&self, question: &str, yes: bool) -> Result<bool, CliError> {
         use std::io::{IsTerminal, Write};
-        if yes || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        if yes {
             return Ok(true);
+        }
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Err(CliError::Unconfirmed { question: question.into() });
         }
         let mut err = std::io::stderr().lock();
         write!(err, "{} [y/N] ", for_people(question))?;

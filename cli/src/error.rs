@@ -57,8 +57,8 @@ pub(crate) enum CliError {
         code: String,
         /// What is wrong.
         message: String,
-        /// The run that it is about, where that is known.
-        run: Option<String>,
+        /// What it was asked.
+        asked: Box<Asked>,
     },
     /// There is no such workflow.
     #[error("there is no workflow `{id}`{}", did_you_mean(.nearest.as_deref()))]
@@ -133,6 +133,12 @@ pub(crate) enum CliError {
         /// The command.
         command: &'static str,
     },
+    /// What was asked cannot be undone, and nobody is there to be asked.
+    #[error("{question} There is no terminal to ask at, so nothing was done")]
+    Unconfirmed {
+        /// The question.
+        question: String,
+    },
     /// An account refused, or cannot be reached.
     #[error("{said}")]
     Account {
@@ -190,6 +196,17 @@ pub(crate) enum CliError {
     Output(#[from] std::io::Error),
 }
 
+/// What the trigger function of an account was asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    /// The function's name.
+    pub(crate) function: String,
+    /// The workflow, where it was named.
+    pub(crate) workflow: Option<String>,
+    /// The run: the earlier one for a restart.
+    pub(crate) run: Option<String>,
+}
+
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|id| format!("; did you mean `{id}`?")).unwrap_or_default()
 }
@@ -245,6 +262,7 @@ impl CliError {
             | Self::UnknownAttempt { .. }
             | Self::NoTrigger { .. }
             | Self::NoSchedules
+            | Self::Unconfirmed { .. }
             | Self::NotLocal { .. } => Exit::Usage,
             Self::Trigger(error) => trigger_exit(error),
             Self::Function { code, .. } => function_exit(code),
@@ -286,9 +304,10 @@ impl CliError {
             Self::NoTrigger { .. } | Self::NoSchedules => {
                 Some("rsqlflow config defaults    says what they are".into())
             }
+            Self::Unconfirmed { .. } => Some("the same command with --yes".into()),
             Self::NotLocal { .. } => Some("RSQLFLOW_BACKEND=local rsqlflow ...".into()),
             Self::Trigger(error) => trigger_next(error),
-            Self::Function { code, run, .. } => function_next(code, run.as_deref()),
+            Self::Function { code, message, asked } => function_next(code, message, asked),
             Self::Embedded { source, .. } => embedded_next(source.as_ref()),
             Self::ReadFile { .. }
             | Self::WriteFile { .. }
@@ -371,25 +390,26 @@ fn trigger_exit(error: &TriggerError) -> Exit {
 }
 
 fn trigger_next(error: &TriggerError) -> Option<String> {
-    match error {
-        TriggerError::UnknownWorkflow { .. } => Some("rsqlflow config list".into()),
-        TriggerError::InvalidWorkflow { id, .. } | TriggerError::Disabled(id) | TriggerError::NoHost(id) => {
-            Some(format!("rsqlflow config get {id}"))
-        }
+    let about = match error {
+        TriggerError::UnknownWorkflow { id, .. }
+        | TriggerError::InvalidWorkflow { id, .. }
+        | TriggerError::Disabled(id)
+        | TriggerError::NoHost(id) => About { workflow: Some(id), run: None },
         TriggerError::RunExists { id, .. }
         | TriggerError::Ended { id, .. }
         | TriggerError::NotEnded { id, .. }
         | TriggerError::JobsNotEnded { run: id, .. }
-        | TriggerError::RestartedBefore { by: id, .. } => Some(format!("rsqlflow status {id}")),
-        TriggerError::RunOfAnother { id, workflow } => {
-            Some(format!("rsqlflow run {workflow} --restart-from {id}"))
-        }
-        TriggerError::StoppedJustNow { run: id, .. } | TriggerError::NotAsItWas(id) => {
-            Some(format!("rsqlflow run --restart-from {id}"))
-        }
-        TriggerError::UnknownRun(_) => Some("rsqlflow runs".into()),
+        | TriggerError::StoppedJustNow { run: id, .. }
+        | TriggerError::RestartedBefore { by: id, .. }
+        | TriggerError::RunOfAnother { id, .. }
+        | TriggerError::NotAsItWas(id)
+        | TriggerError::UnknownRun(id) => About { workflow: None, run: Some(id) },
         // Of an account, `explain` says more.
-        TriggerError::Aws { unreachable: true, .. } => Some("rsqlflow up, and the same command again".into()),
+        TriggerError::Aws { unreachable: true, .. } => {
+            return Some("rsqlflow up, and the same command again".into());
+        }
+        // Told as `CliError::Partly`.
+        TriggerError::NotStarted { .. } | TriggerError::NotClosed { .. } => return None,
         TriggerError::InvalidRunId { .. }
         | TriggerError::InvalidParameter { .. }
         | TriggerError::TooLarge { .. }
@@ -400,10 +420,34 @@ fn trigger_next(error: &TriggerError) -> Option<String> {
         | TriggerError::NothingToRun
         | TriggerError::Contended(_)
         | TriggerError::Aws { .. }
-        // Told as `CliError::Partly`.
-        | TriggerError::NotStarted { .. }
-        | TriggerError::NotClosed { .. }
-        | TriggerError::Record { .. } => None,
+        | TriggerError::Record { .. } => About::default(),
+    };
+    next_of(error.code(), &about)
+}
+
+/// What an error is about, where that is known.
+#[derive(Debug, Default)]
+struct About<'a> {
+    workflow: Option<&'a str>,
+    run: Option<&'a str>,
+}
+
+/// What helps with an error of the trigger, by its kind: the same whether it was this program that did it or the function.
+fn next_of(code: &str, about: &About<'_>) -> Option<String> {
+    match code {
+        "Rsql.UnknownWorkflow" => Some("rsqlflow config list".into()),
+        "Rsql.UnknownRun" => Some("rsqlflow runs".into()),
+        "Rsql.InvalidWorkflow" | "Rsql.WorkflowDisabled" | "Rsql.NoHost" => {
+            about.workflow.map(|id| format!("rsqlflow config get {id}"))
+        }
+        "Rsql.RunExists" | "Rsql.RunEnded" | "Rsql.RunNotEnded" | "Rsql.RestartedBefore" => {
+            about.run.map(|id| format!("rsqlflow status {id}"))
+        }
+        // Without the workflow, and without --as-it-was.
+        "Rsql.RunOfAnother" | "Rsql.NotAsItWas" => {
+            about.run.map(|id| format!("rsqlflow run --restart-from {id}"))
+        }
+        _ => None,
     }
 }
 
@@ -426,17 +470,14 @@ fn function_exit(code: &str) -> Exit {
     }
 }
 
-fn function_next(code: &str, run: Option<&str>) -> Option<String> {
-    match code {
-        "Rsql.UnknownWorkflow" => Some("rsqlflow config list".into()),
-        "Rsql.UnknownRun" => Some("rsqlflow runs".into()),
-        "Rsql.RunExists" | "Rsql.RunEnded" | "Rsql.RunNotEnded" | "Rsql.RestartedBefore" => {
-            run.map(|id| format!("rsqlflow status {id}"))
-        }
-        "Rsql.Unreachable" => Some("the same command again: it goes on where this one ended".into()),
-        code if code.starts_with("Rsql.") => None,
-        _ => Some("the log group /aws/lambda/PREFIX-trigger has what the function said".into()),
+/// The same of what the function said. Of a run that another goes on from it names the other first.
+fn function_next(code: &str, message: &str, asked: &Asked) -> Option<String> {
+    if !code.starts_with("Rsql.") {
+        return Some(format!("the log group /aws/lambda/{} has what the function said", asked.function));
     }
+    let other = (code == "Rsql.RestartedBefore").then(|| message.split('`').nth(1)).flatten();
+    let about = About { workflow: asked.workflow.as_deref(), run: other.or(asked.run.as_deref()) };
+    next_of(code, &about)
 }
 
 /// The known name that is near enough to a wrong one to be meant.
@@ -500,8 +541,17 @@ mod tests {
         ];
         for error in errors {
             assert_eq!(function_exit(error.code()), trigger_exit(&error), "{error:?}");
+            if matches!(error, TriggerError::Aws { .. }) {
+                continue;
+            }
+            let asked = Asked { function: id(), workflow: Some(id()), run: Some(id()) };
+            let next = function_next(error.code(), &error.to_string(), &asked);
+            assert_eq!(next, trigger_next(&error), "{error:?}");
         }
         assert_eq!(function_exit("Sandbox.Timedout"), Exit::Failed);
+        let other = TriggerError::RestartedBefore { id: "old".into(), by: "new".into() };
+        let next = function_next(other.code(), &other.to_string(), &Asked::default());
+        assert_eq!(next.as_deref(), Some("rsqlflow status new"));
     }
 
     #[test]

@@ -128,14 +128,17 @@ impl Records {
         run.execution_status == Status::Completed || run.stages.iter().enumerate().any(come_to)
     }
 
+    /// Whether a host may still have something to tell: the run goes on, or a job that was accepted does.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.run.execution_status.is_final() || self.jobs.iter().any(|job| !job.execution_status.is_final())
+    }
+
     /// Whether nothing will change any more: the run is final and so is every job that was accepted. A run that
     /// completed has all of its jobs, even where a record is still on its way.
     pub(crate) fn settled(&self) -> bool {
-        let status = self.run.execution_status;
+        let completed = self.run.execution_status == Status::Completed;
         let missing = || self.jobs().iter().any(|place| matches!(place.state, State::NoRecord));
-        status.is_final()
-            && self.jobs.iter().all(|job| job.execution_status.is_final())
-            && !(status == Status::Completed && missing())
+        !self.is_open() && !(completed && missing())
     }
 }
 
@@ -272,6 +275,18 @@ pub(crate) mod samples {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Its record may be on its way, and no host is asked about for ever.
+    #[test]
+    fn a_completed_run_with_a_missing_record_is_neither_settled_nor_open() {
+        let mut records = samples::failed();
+        records.run.execution_status = Status::Completed;
+        assert!(!records.settled() && !records.is_open());
+        assert!(samples::running().is_open());
+        let mut ended = samples::running();
+        ended.run.execution_status = Status::Failed;
+        assert!(ended.is_open(), "a job of it goes on");
+    }
 
     #[test]
     fn a_job_is_named_by_its_whole_name() {

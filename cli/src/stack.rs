@@ -62,7 +62,7 @@ pub(crate) async fn settings(
         return Err(CliError::Account {
             said: format!("there is no stack `{name}` in {region}"),
             next: Some(format!(
-                "aws cloudformation describe-stacks --region {region} --query Stacks[].StackName"
+                "aws cloudformation describe-stacks --region {region} --query 'Stacks[].StackName'"
             )),
             exit: Exit::Usage,
         });

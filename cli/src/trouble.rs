@@ -60,7 +60,7 @@ pub(crate) fn of_hosts(hosts: &[HostEntry], now: DateTime<Utc>) -> Vec<Trouble> 
 /// Those that a run may wait for: any that cannot report, since a job whose record cannot be written is not known to be
 /// on one, and those of its running jobs that are not seen.
 pub(crate) fn of_run(records: &Records, hosts: &[HostEntry], now: DateTime<Utc>) -> Vec<Trouble> {
-    if records.settled() {
+    if !records.is_open() {
         return Vec::new();
     }
     let mut troubles = of_hosts(hosts, now);

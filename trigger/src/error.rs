@@ -176,7 +176,7 @@ pub enum TriggerError {
         unreachable: bool,
     },
     /// The run was recorded, and its execution not started, as far as that is known.
-    #[error("{}{source}{}", not_started(run, *certain), still_open(stays_open.as_deref()))]
+    #[error("{}{source}{}", TriggerError::not_started(run, *certain), still_open(stays_open.as_deref()))]
     NotStarted {
         /// The run.
         run: String,
@@ -214,14 +214,6 @@ fn shown(name: &str) -> String {
     name.chars().take(MOST).chain("...".chars()).collect()
 }
 
-fn not_started(run: &str, certain: bool) -> String {
-    if certain {
-        format!("run `{run}` was not started: ")
-    } else {
-        format!("whether run `{run}` was started is not known: ")
-    }
-}
-
 fn still_open(why: Option<&TriggerError>) -> String {
     why.map(|why| format!("; its record stays open for a quarter of an hour, because {why}"))
         .unwrap_or_default()
@@ -232,6 +224,15 @@ fn nearest(known: &Option<String>) -> String {
 }
 
 impl TriggerError {
+    /// How the message of [`TriggerError::NotStarted`] begins, for programs that get it from the trigger function.
+    pub fn not_started(run: &str, certain: bool) -> String {
+        if certain {
+            format!("run `{run}` was not started: ")
+        } else {
+            format!("whether run `{run}` was started is not known: ")
+        }
+    }
+
     /// A name for the kind of error, for programs; it stays as it is.
     pub fn code(&self) -> &'static str {
         match self {

@@ -31,6 +31,14 @@ pub struct Context {
     pub by_operator: bool,
 }
 
+impl Context {
+    /// Of a request, and the ARN that the function was called by: its last part is the alias, where there is one.
+    pub fn of(request_id: String, function_arn: &str) -> Self {
+        let by_operator = function_arn.rsplit(':').next() == Some(OPERATE_ALIAS);
+        Self { request_id, by_operator }
+    }
+}
+
 /// Characters of the request id in the id of a run that was given none: enough that two never meet.
 const REQUEST_ID_PART: usize = 12;
 

@@ -35,7 +35,7 @@ use rsqlflow_config::run::scheduled_run_id;
 use rsqlflow_config::time;
 use rsqlflow_config::workflow::Overlap;
 
-use crate::record::{self, Change, NOT_BEGUN, Recorded};
+use crate::record::{self, Change, NOT_ADMITTED, NOT_BEGUN, Recorded};
 use crate::standing::Standing;
 use crate::start::Planned;
 use crate::turn::{Turn, WAITING_MAX};
@@ -71,7 +71,7 @@ impl Trigger {
     /// Starts the run of a scheduled time as the workflow's `overlap` wants it. The same time again is the same run.
     ///
     /// # Errors
-    /// Any [`TriggerError`]; after [`TriggerError::Aws`] the same call again goes on.
+    /// Any [`TriggerError`]; after [`TriggerError::Aws`] and [`TriggerError::NotStarted`] the same call again goes on.
     pub async fn start_scheduled(
         &self,
         workflow_id: &str,
@@ -289,13 +289,7 @@ impl Trigger {
     /// Says in the record what the run waits for.
     async fn note_waiting(&self, record: &WorkflowAudit, earlier: &str) -> Result<(), TriggerError> {
         let change = Change::new("SET waiting_for = :earlier").value(":earlier", earlier);
-        self.change_open(
-            record,
-            change,
-            " AND attribute_not_exists(admitted_ts)",
-            "recording what it waits for",
-        )
-        .await?;
+        self.change_open(record, change, NOT_ADMITTED, "recording what it waits for").await?;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::{StartRequest, Trigger, TriggerError};
 pub(crate) const NOT_BEGUN: &str = " AND execution_status = :triggered";
 
 /// ... that no turn has been given to it.
-const NOT_ADMITTED: &str = " AND attribute_not_exists(admitted_ts)";
+pub(crate) const NOT_ADMITTED: &str = " AND attribute_not_exists(admitted_ts)";
 
 /// What takes a run from the index of the open ones, at the end of an update.
 const NO_LONGER_OPEN: &str = " REMOVE open_workflow";
@@ -43,7 +43,9 @@ impl Trigger {
         // The key has the workflow in it, so a run of another workflow with this id would not collide by itself.
         let condition = match self.audit.run(run_id).await? {
             None => "attribute_not_exists(workflow_execution_id)",
-            Some(record) if is_free_again(&record, request) => "attribute_exists(never_started)",
+            Some(record) if is_free_again(&record, request) => {
+                "attribute_exists(never_started) AND attribute_not_exists(restarted_by)"
+            }
             Some(record) => return same_run(record, request, planned),
         };
         let record = audit_record(planned, request, &self.execution_arn(run_id));
@@ -95,13 +97,14 @@ impl Trigger {
         self.change_open(record, change, NOT_ADMITTED, CLOSING).await
     }
 
-    /// Closes the record of a run that nobody started, unless it has been let go.
+    /// Closes the record of a run that nobody started, unless it has been let go or has begun since it was read.
     pub(crate) async fn close_orphaned(
         &self,
         record: &WorkflowAudit,
         message: &str,
     ) -> Result<bool, TriggerError> {
-        self.change_open(record, never_started(message), NOT_ADMITTED, CLOSING).await
+        let change = never_started(message).value(":triggered", Status::Triggered.as_str());
+        self.change_open(record, change, &format!("{NOT_BEGUN}{NOT_ADMITTED}"), CLOSING).await
     }
 
     /// Closes the record of a run that was refused, unless it has begun; its id may be used again.
@@ -210,10 +213,14 @@ impl Change {
     }
 }
 
-/// Whether a record that is there is in nobody's way: it was closed without a start. The event of a schedule is not meant:
+/// Whether a record that is there is in nobody's way: it was closed without a start, and no other run goes on from it or
+/// took its place. The event of a schedule is not meant:
 /// it comes again for as long as its run may start.
 fn is_free_again(record: &WorkflowAudit, request: &StartRequest) -> bool {
-    record.never_started && record.workflow_id == request.workflow_id && request.scheduled_time.is_none()
+    record.never_started
+        && record.restarted_by.is_none()
+        && record.workflow_id == request.workflow_id
+        && request.scheduled_time.is_none()
 }
 
 /// Whether a record that is there is that of the run asked for.

@@ -4,7 +4,7 @@
 //! time. A run is restarted once; who wants to go on again goes on from the restart, which knows what completed in any
 //! of those before it. So of two restarts at once, one is: the new run is recorded, then the earlier record is made to
 //! name it unless it names another, then it is started. Dying in between leaves a record that was never started, which
-//! the same start again goes on from.
+//! the same start again goes on from. One that was closed as never started gives its place to the next restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,39 +157,79 @@ impl Trigger {
         Ok((input, stages))
     }
 
-    /// Makes the earlier run's record name the new run. Where another was quicker, the new run's record is closed.
-    pub(crate) async fn link(&self, earlier: &Earlier, new: &WorkflowAudit) -> Result<(), TriggerError> {
-        let run_id = &new.workflow_execution_id;
-        let of = &earlier.record.workflow_execution_id;
-        let update = self
-            .dynamodb
-            .update_item()
-            .table_name(&self.settings.workflow_audit_table)
-            .key("workflow_execution_id", AttributeValue::S(of.clone()))
-            .key("workflow_id", AttributeValue::S(earlier.record.workflow_id.clone()))
-            .update_expression("SET restarted_by = :run")
-            .condition_expression(
-                "attribute_exists(workflow_id) AND (attribute_not_exists(restarted_by) OR restarted_by = :run)",
-            )
-            .expression_attribute_values(":run", AttributeValue::S(run_id.clone()));
-        if written("linking the runs", update.send().await)? {
+    /// Makes the earlier run's record name the new run, in the place of a restart that was never started. That one's
+    /// record names the new run before, so that it is not started after all. Where another was quicker, the new run's
+    /// record is closed.
+    pub(crate) async fn link(
+        &self,
+        earlier: &Earlier,
+        unstarted: Option<&WorkflowAudit>,
+        new: &WorkflowAudit,
+    ) -> Result<(), TriggerError> {
+        let given_up = match unstarted {
+            Some(unstarted) => {
+                let free = " AND attribute_exists(never_started)";
+                self.names_restart(unstarted, None, free, &new.workflow_execution_id).await?
+            }
+            None => true,
+        };
+        let seen = earlier.record.restarted_by.as_deref().filter(|_| unstarted.is_some());
+        if given_up && self.names_restart(&earlier.record, seen, "", &new.workflow_execution_id).await? {
             return Ok(());
         }
+        let of = &earlier.record.workflow_execution_id;
         let by = self.audit.run(of).await?.and_then(|record| record.restarted_by).unwrap_or_default();
         let error = TriggerError::RestartedBefore { id: of.clone(), by };
         self.close(new, Status::Skipped, Some(&error.to_string())).await?;
         Err(error)
     }
 
-    /// That no other run goes on from the earlier one, before anything is written.
-    pub(crate) fn not_restarted(&self, earlier: &Earlier, run_id: &str) -> Result<(), TriggerError> {
-        match &earlier.record.restarted_by {
-            Some(by) if by != run_id => Err(TriggerError::RestartedBefore {
-                id: earlier.record.workflow_execution_id.clone(),
-                by: by.clone(),
-            }),
-            _ => Ok(()),
+    /// Makes a run's record name the one that goes on from it, where it names none, `seen` or that one already, `and` more
+    /// holds; whether it does.
+    async fn names_restart(
+        &self,
+        record: &WorkflowAudit,
+        seen: Option<&str>,
+        and: &str,
+        run_id: &str,
+    ) -> Result<bool, TriggerError> {
+        let mut free = "attribute_not_exists(restarted_by) OR restarted_by = :run".to_string();
+        let mut update = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.settings.workflow_audit_table)
+            .key("workflow_execution_id", AttributeValue::S(record.workflow_execution_id.clone()))
+            .key("workflow_id", AttributeValue::S(record.workflow_id.clone()))
+            .update_expression("SET restarted_by = :run")
+            .expression_attribute_values(":run", AttributeValue::S(run_id.into()));
+        if let Some(seen) = seen {
+            free.push_str(" OR restarted_by = :seen");
+            update = update.expression_attribute_values(":seen", AttributeValue::S(seen.into()));
         }
+        let update = update.condition_expression(format!("attribute_exists(workflow_id) AND ({free}){and}"));
+        written("linking the runs", update.send().await)
+    }
+
+    /// That no other run goes on from the earlier one, before anything is written. A restart that was recorded and never
+    /// started does not: the last such one is returned, to be replaced.
+    pub(crate) async fn not_restarted(
+        &self,
+        earlier: &Earlier,
+        run_id: &str,
+    ) -> Result<Option<WorkflowAudit>, TriggerError> {
+        let mut next = earlier.record.restarted_by.clone();
+        let mut unstarted = None;
+        while let Some(by) = next.filter(|by| by != run_id) {
+            let Some(other) = self.audit.run(&by).await?.filter(|other| other.never_started) else {
+                return Err(TriggerError::RestartedBefore {
+                    id: earlier.record.workflow_execution_id.clone(),
+                    by,
+                });
+            };
+            next = other.restarted_by.clone();
+            unstarted = Some(other);
+        }
+        Ok(unstarted)
     }
 }
 

@@ -166,8 +166,9 @@ impl Trigger {
         let run_id =
             request.workflow_execution_id.clone().unwrap_or_else(|| generate_run_id(&request.workflow_id));
         let over = request.parameters.clone();
+        let mut unstarted = None;
         if let Some(earlier) = &earlier {
-            self.not_restarted(earlier, &run_id)?;
+            unstarted = self.not_restarted(earlier, &run_id).await?;
             request.parameters = earlier.parameters(request.parameters);
         }
         let (input, stages) = match (&earlier, &request.restart) {
@@ -191,7 +192,7 @@ impl Trigger {
         };
         let recorded = self.record(&planned, &request).await?;
         if let Some(earlier) = &earlier {
-            match self.link(earlier, &recorded.record).await {
+            match self.link(earlier, unstarted.as_ref(), &recorded.record).await {
                 Err(error @ TriggerError::Aws { .. }) => {
                     return self.refused(&recorded, Box::new(error)).await;
                 }

@@ -2,7 +2,7 @@
 
 use rsqlflow_local::lambda::{Function, FunctionError, Invocation, Returning};
 use rsqlflow_trigger::Trigger;
-use rsqlflow_trigger::events::{self, Context, OPERATE_ALIAS};
+use rsqlflow_trigger::events::{self, Context};
 
 /// Hands events to the trigger.
 pub(super) struct TriggerFunction {
@@ -19,8 +19,7 @@ impl TriggerFunction {
 impl Function for TriggerFunction {
     fn handle(&self, invocation: Invocation) -> Returning<'_> {
         Box::pin(async move {
-            let by_operator = invocation.function_arn.rsplit(':').next() == Some(OPERATE_ALIAS);
-            let context = Context { request_id: invocation.request_id, by_operator };
+            let context = Context::of(invocation.request_id, &invocation.function_arn);
             events::handle(&self.trigger, invocation.event, &context).await.map_err(|error| FunctionError {
                 error_type: error.error_type,
                 error_message: error.error_message,

@@ -108,7 +108,7 @@ async fn list(context: &Context) -> Result<Exit, CliError> {
 }
 
 async fn diff(context: &Context, path: &Path) -> Result<Exit, CliError> {
-    let mut workflows = files::workflows(&[path.to_path_buf()], context)?;
+    let mut workflows = files::workflows(&[path.to_path_buf()], context, None)?;
     // One file is one workflow.
     let Some((file, workflow)) = workflows.pop() else { return Ok(Exit::Ok) };
     let backend = context.backend(Need::Records).await?;

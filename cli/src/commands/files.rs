@@ -21,6 +21,9 @@ pub(super) struct Checked {
     pub(super) file: String,
     /// The workflow, where the file names one.
     pub(super) workflow_id: Option<String>,
+    /// What was done with it; none where nothing was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<&'static str>,
     /// What is wrong.
     pub(super) problems: Vec<Problem>,
     /// The workflow, where nothing is.
@@ -60,7 +63,7 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 fn unreadable(file: String, message: String) -> Checked {
     let problems = vec![Problem { path: String::new(), message }];
-    Checked { file, workflow_id: None, problems, workflow: None }
+    Checked { file, workflow_id: None, action: None, problems, workflow: None }
 }
 
 fn check_text(file: String, text: &str, names: &ParameterNames) -> Checked {
@@ -71,9 +74,15 @@ fn check_text(file: String, text: &str, names: &ParameterNames) -> Checked {
     };
     let workflow_id = item.get("workflow_id").and_then(|id| id.as_str()).map(str::to_string);
     match validate::workflow(item, names) {
-        Ok(workflow) => Checked { file, workflow_id, problems: vec![], workflow: Some(workflow) },
-        Err(InvalidItem::Problems(problems)) => Checked { file, workflow_id, problems, workflow: None },
-        Err(syntax) => Checked { file, workflow_id, problems: whole(syntax.to_string()), workflow: None },
+        Ok(workflow) => {
+            Checked { file, workflow_id, action: None, problems: vec![], workflow: Some(workflow) }
+        }
+        Err(InvalidItem::Problems(problems)) => {
+            Checked { file, workflow_id, action: None, problems, workflow: None }
+        }
+        Err(syntax) => {
+            Checked { file, workflow_id, action: None, problems: whole(syntax.to_string()), workflow: None }
+        }
     }
 }
 
@@ -90,15 +99,22 @@ pub(super) fn problems(checked: &[Checked], screen: Screen) -> String {
 }
 
 /// The workflows of the files, when all of them are right; else everything that is wrong is told, to programs as
-/// `config validate` tells it.
+/// `config validate` tells it, with the `action` that is left undone then.
 ///
 /// # Errors
 /// [`CliError::InvalidFiles`].
-pub(super) fn workflows(files: &[PathBuf], context: &Context) -> Result<Vec<(String, Workflow)>, CliError> {
-    let checked = check(files, &context.settings.parameter_names());
+pub(super) fn workflows(
+    files: &[PathBuf],
+    context: &Context,
+    action: Option<&'static str>,
+) -> Result<Vec<(String, Workflow)>, CliError> {
+    let mut checked = check(files, &context.settings.parameter_names());
     let wrong = checked.iter().filter(|one| !one.problems.is_empty()).count();
     if wrong > 0 {
         if context.json {
+            for one in &mut checked {
+                one.action = action;
+            }
             context.print_json(&checked)?;
         } else {
             tell(problems(&checked, context.err).trim_end());

@@ -66,7 +66,11 @@ impl Outcome<'_> {
 }
 
 pub(super) async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, CliError> {
-    let workflows = files::workflows(paths, context)?;
+    let workflows = files::workflows(paths, context, Some(NOT_TRIED)).inspect_err(|error| {
+        if let CliError::InvalidFiles { wrong, .. } = error {
+            context.note(&nothing_stored(paths.len().saturating_sub(*wrong)));
+        }
+    })?;
     let backend = context.backend_told(Need::Records).await?;
     let items = backend.items();
     let schedules = backend.schedules();
@@ -105,6 +109,15 @@ pub(super) async fn put(context: &Context, paths: &[PathBuf]) -> Result<Exit, Cl
     }
     backend.close().await;
     wrong.map_or(Ok(Exit::Ok), |wrong| Err(stopped(&outcomes, wrong)))
+}
+
+/// That one wrong file keeps all from being stored, the right ones too.
+fn nothing_stored(right: usize) -> String {
+    match right {
+        0 => "nothing was stored".into(),
+        1 => "nothing was stored; the other file is right".into(),
+        right => format!("nothing was stored; the {right} other files are right"),
+    }
 }
 
 /// Stores an item and brings its schedule up to date; `outcome` says how far it came.
@@ -292,6 +305,19 @@ mod tests {
     fn denied(exit: Exit) -> CliError {
         let said = "storing the config item: maria may not dynamodb:PutItem".into();
         CliError::Account { said, next: Some("attach the stack's OperatorPolicy".into()), exit }
+    }
+
+    #[test]
+    fn files_that_are_right_and_were_not_stored_are_counted() {
+        let told: Vec<String> = (0..3).map(nothing_stored).collect();
+        assert_eq!(
+            told,
+            [
+                "nothing was stored",
+                "nothing was stored; the other file is right",
+                "nothing was stored; the 2 other files are right"
+            ]
+        );
     }
 
     /// Every way in which one of three may go wrong, as people and programs read it.

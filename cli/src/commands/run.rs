@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::Utc;
-use rsqlflow_config::audit::Status;
+use rsqlflow_config::audit::{Status, WorkflowAudit};
 use rsqlflow_trigger::{Choice, Restart, StartRequest, TriggerError};
 use serde_json::json;
 
@@ -73,22 +73,30 @@ async fn carried(context: &Context, backend: &Backend, args: RunArgs) -> Result<
             "already_started": started.already_started,
         }))?;
     }
+    let instead = ended.as_ref().map(|records| instead(&records.run));
     if let Some(records) = ended.filter(|_| !wait) {
-        if records.run.execution_status == Status::Completed {
-            context.note("next: another --id makes another run");
-        } else {
-            context.note(&format!("next: rsqlflow run --restart-from {run_id}, or another --id"));
-        }
+        instead.iter().for_each(|next| context.note(next));
         return Ok(wait::exit(&records));
     }
     if !wait {
         context.note(&format!("next: rsqlflow status {run_id} --watch"));
         return Ok(Exit::Ok);
     }
-    if !args.wait {
+    if !args.wait && instead.is_none() {
         context.note("no rsqlflow up is running, so this command carries the run and waits for its end");
     }
-    watch(context, backend, run_id).await
+    let exit = watch(context, backend, run_id).await?;
+    instead.iter().for_each(|next| context.note(next));
+    Ok(exit)
+}
+
+/// What to type for a run that has ended before: its own id starts nothing.
+fn instead(run: &WorkflowAudit) -> String {
+    let other = format!("next: rsqlflow run {} --id OTHER", run.workflow_id);
+    match run.execution_status {
+        Status::Completed => other,
+        _ => format!("{other}, or rsqlflow run --restart-from {}", run.workflow_execution_id),
+    }
 }
 
 /// Shows progress until the run has ended, then the summary. Ctrl-C, like SIGTERM and SIGHUP, cancels a run that this

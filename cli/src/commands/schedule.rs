@@ -36,6 +36,8 @@ async fn list(context: &Context, only: Option<&str>, count: u32) -> Result<Exit,
     };
     if context.json {
         context.print_json(&view::schedules_json(&rows))?;
+    } else if let Some(id) = only.filter(|_| rows.is_empty()) {
+        context.note(&format!("workflow {id} has no schedule"));
     } else if rows.is_empty() {
         context.note("no schedules yet; a schedule is part of a workflow: rsqlflow config schema");
     } else {

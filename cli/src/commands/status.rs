@@ -27,14 +27,19 @@ pub(super) async fn status(context: &Context, args: StatusArgs) -> Result<Exit, 
     let backend = context.backend(Need::Records).await?;
     let records = wait::records(&backend, &args.run).await?;
     let goes_on = !records.settled();
-    if args.watch && goes_on && backend.carries_runs() {
+    // Without an `up` there is no host that could be in trouble.
+    let stands_still = records.is_open() && backend.carries_runs();
+    if stands_still {
         context.note("no rsqlflow up is running, so this run stands still; it goes on with: rsqlflow up");
     } else if args.watch && goes_on {
         return run::watch(context, &backend, &args.run).await;
     }
     let now = Utc::now();
-    let hosts_in_trouble =
-        if goes_on { troubles(context, &backend, &records, now).await } else { Vec::new() };
+    let hosts_in_trouble = if records.is_open() && !stands_still {
+        troubles(context, &backend, &records, now).await
+    } else {
+        Vec::new()
+    };
     if context.json {
         context.print_json(&Shown { records: &records, hosts_in_trouble })?;
     } else {

@@ -30,8 +30,14 @@ fn problems_of_files_are_json_where_it_is_asked_for() {
         checked[1]["problems"][0]["message"].as_str().unwrap().starts_with("cannot be read"),
         "{checked}"
     );
+    let slip =
+        site.rsqlflow(&["--settings", "none.toml", "config", "validate", "good.yaml"]).expect(2).stderr;
+    assert!(slip.contains("none.toml"), "{slip}");
     let refused = site.rsqlflow(&["config", "put", "--json", "good.yaml", "bad.yaml"]).expect(2).json();
     assert_eq!(refused[1]["problems"][0]["path"], "workflow_stages");
+    assert_eq!((&refused[0]["action"], &refused[1]["action"]), (&json!("not_tried"), &json!("not_tried")));
+    let refused = site.rsqlflow(&["config", "put", "good.yaml", "bad.yaml"]).expect(2).stderr;
+    assert!(refused.contains("nothing was stored; the other file is right"), "{refused}");
     assert_eq!(site.rsqlflow(&["config", "list", "--json"]).expect(0).json(), json!([]));
 }
 
@@ -49,7 +55,10 @@ fn a_run_that_has_ended_is_not_started_by_its_id() {
     site.rsqlflow(&["run", "w", "--id", "good", "--wait"]).expect(0);
     site.rsqlflow(&["run", "v", "--id", "bad", "--wait"]).expect(1);
     let again = site.rsqlflow(&["run", "w", "--id", "good"]).expect(0).stderr;
-    assert!(again.contains("has ended before, completed") && again.contains("another --id"), "{again}");
+    assert!(
+        again.contains("has ended before, completed") && again.contains("rsqlflow run w --id OTHER"),
+        "{again}"
+    );
     let again = site.rsqlflow(&["run", "v", "--id", "bad"]).expect(1).stderr;
     assert!(again.contains("has ended before, failed") && again.contains("--restart-from bad"), "{again}");
 

@@ -136,6 +136,8 @@ fn items_and_schedules_are_kept_together() {
     site.put(&item("nightly", json!({})));
     assert_eq!(site.rsqlflow(&["schedule", "list", "--json"]).expect(0).json(), json!([]));
     site.rsqlflow(&put).expect(0);
+    let told = site.rsqlflow(&["config", "delete", "nightly"]).expect(2);
+    assert!(told.stderr.contains("next: the same command with --yes"), "{}", told.stderr);
     let told = site.rsqlflow(&["config", "delete", "nightly", "--yes"]).expect(0);
     assert_eq!(told.stdout, "nightly: deleted, and its schedule\n");
     assert_eq!(aws(&up, "scheduler list-schedules --group-name rsqlflow")["Schedules"], json!([]));

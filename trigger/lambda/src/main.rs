@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use rsqlflow_config::settings::{Settings, SettingsError};
-use rsqlflow_trigger::events::{self, Context, OPERATE_ALIAS};
+use rsqlflow_trigger::events::{self, Context};
 use rsqlflow_trigger::{Trigger, TriggerSettings};
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -36,9 +36,7 @@ async fn serve(settings: TriggerSettings) -> ExitCode {
     let handler = |event: LambdaEvent<Value>| {
         let trigger = &trigger;
         async move {
-            let asked = &event.context.invoked_function_arn;
-            let by_operator = asked.rsplit(':').next() == Some(OPERATE_ALIAS);
-            let context = Context { request_id: event.context.request_id, by_operator };
+            let context = Context::of(event.context.request_id, &event.context.invoked_function_arn);
             events::handle(trigger, event.payload, &context).await.map_err(|error| {
                 tracing::error!(kind = error.error_type, error = error.error_message, "the event failed");
                 Diagnostic { error_type: error.error_type, error_message: error.error_message }

@@ -7,7 +7,7 @@ use rsqlflow_trigger::{Choice, Restart, StartRequest, Started, TriggerError};
 use serde_json::json;
 
 use crate::cloud::Cloud;
-use crate::orders::Dying;
+use crate::orders::{Dying, Refusing};
 
 const ITEM: &str = "
 workflow_id: w
@@ -197,4 +197,24 @@ async fn a_restart_that_died_at_any_call_is_finished_by_the_same_command() {
             assert_ne!(cloud.run("w-2").await.execution_status, Status::Skipped);
         }
     }
+}
+
+#[tokio::test]
+async fn a_restart_that_was_refused_gives_its_place_to_the_next() {
+    let cloud = Cloud::open().await;
+    failed(&cloud).await;
+    let refusing =
+        || Refusing::client(cloud.local.connector(), "StartExecution", 400, "AccessDeniedException");
+    let error = cloud.trigger_on(refusing()).start(restart("w-1", "w-2")).await.unwrap_err();
+    assert!(matches!(error, TriggerError::NotStarted { certain: true, .. }), "{error}");
+    assert_eq!(cloud.run("w-1").await.restarted_by.as_deref(), Some("w-2"));
+    assert!(cloud.run("w-2").await.never_started);
+    let error = cloud.trigger_on(refusing()).start(restart("w-1", "w-3")).await.unwrap_err();
+    assert!(matches!(error, TriggerError::NotStarted { certain: true, .. }), "{error}");
+    start(&cloud, restart("w-1", "w-4")).await.unwrap();
+    assert_eq!(cloud.running().await, ["w-4"]);
+    assert_eq!(cloud.run("w-1").await.restarted_by.as_deref(), Some("w-4"));
+    // Those whose place was taken do not come back.
+    let error = start(&cloud, restart("w-1", "w-2")).await.unwrap_err();
+    assert_eq!(error.to_string(), "run `w-4` goes on from run `w-1`: restart that one");
 }
