@@ -122,7 +122,7 @@ fn examine(mut site: Site) -> Result<Vec<Check>, Failure> {
         .context("the runtime")
         .map_err(Failure::Unreached)?;
     let checks = runtime.block_on(async {
-        let identity = identity(&site.settings).await;
+        let identity = identity(&site.settings, Duration::ZERO).await;
         site.config.instance_id.clone_from(&identity.id);
         let (agent, rsql, aws) =
             tokio::join!(host::agent(&site), host::rsql(&site.config.path), aws::examine(&site));
