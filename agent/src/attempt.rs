@@ -243,7 +243,7 @@ impl Attempt {
         if let (Went::Killed(cause), None) = (went, self.file.end()) {
             killed = true;
             let ended = sweep(context, tree(context, job_id, attempt, Some(&self.file))).await;
-            let at_ms = chrono::Utc::now().timestamp_millis();
+            let at_ms = rsqlflow_config::time::wall().timestamp_millis();
             let end = End { cause, exit_code: None, signal: None, ended, at_ms };
             if let Err(error) = self.file.set_end(&end) {
                 tracing::warn!(%error, "the end of the script cannot be noted");
