@@ -13,7 +13,7 @@
 //!
 //! What is not shipped is told in the stream: events that the service did not take, and the rest of a file that is longer
 //! than is wanted, cannot be read, or may show what it must not. While events that were not taken have not been told of,
-//! the journal has them as not shipped, and a next process tries them again.
+//! the file of marks has them as not shipped, and a next process tries them again.
 //!
 //! A script may empty its own output (`echo x > /dev/stderr` does, where that is a file): shipping then begins with the
 //! file again. A script that prints nothing costs no call: the stream is created with the first event.
