@@ -1,8 +1,8 @@
 //! `doctor`: everything that jobs on this host need, each in one line, and what to do where something is wrong.
 //!
 //! It looks from where it is started: as the user and with the environment of whoever types it, which it says where
-//! that is not the agent's. It changes nothing but for an empty log stream that it makes. What can hang has a limit: it takes ten seconds at most, and besides what
-//! reading the journal and some thousands of scripts takes.
+//! that is not the agent's. It changes nothing but for an empty log stream that it makes, once. What can hang has a limit:
+//! it takes ten seconds at most, plus the time to read the journal and the scripts.
 
 mod aws;
 mod clock;
