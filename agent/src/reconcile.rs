@@ -17,8 +17,9 @@
 //! | nothing | run files without a job | is lost; its command does not run again |
 //!
 //! A script that runs for a job that is lost is ended: nobody could be told how it ends, and its task may be given to
-//! another host. That may take a while, and the agent serves meanwhile. What is taken up asks Step Functions whether it is still waited for before it starts anything, so a job
-//! that was settled after an old copy of the journal was made does not run again.
+//! another host. That may take a while, and the agent serves meanwhile. What is taken up asks Step Functions whether it is
+//! still waited for before it starts anything, so a job that was settled after an old copy of the journal was made does not
+//! run again.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
