@@ -155,7 +155,7 @@ impl Agent {
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatcher::run(Arc::clone(&context), journal.clone(), mailbox, stop));
         // Before any command is taken that may be of the same jobs.
-        left.take_up(&context).await;
+        let strays = left.take_up(&context);
         let watched_at = pages.as_ref().and_then(|pages| pages.local_addr().ok());
         if let Some(pages) = pages {
             tasks.spawn(http::serve(pages, Arc::clone(&context), journal.clone()));
@@ -165,6 +165,8 @@ impl Agent {
             tasks.spawn(async move { host_record::keep(&context).await });
         }
         tasks.spawn(socket::serve(listener, Arc::clone(&context)));
+        let ending = Arc::clone(&context);
+        tasks.spawn(async move { strays.end(&ending).await });
         Ok(Self { context, journal, watched_at, socket_file, tasks, _lock: lock })
     }
 

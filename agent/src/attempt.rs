@@ -243,7 +243,7 @@ impl Attempt {
         if let (Went::Killed(cause), None) = (went, self.file.end()) {
             killed = true;
             let ended = sweep(context, tree(context, job_id, attempt, Some(&self.file))).await;
-            let at_ms = chrono::Utc::now().timestamp_millis();
+            let at_ms = rsqlflow_config::time::wall().timestamp_millis();
             let end = End { cause, exit_code: None, signal: None, ended, at_ms };
             if let Err(error) = self.file.set_end(&end) {
                 tracing::warn!(%error, "the end of the script cannot be noted");
@@ -409,10 +409,10 @@ fn host_lost(message: &str, ended: Ended) -> AttemptEnd {
 }
 
 /// Ends what runs under the run files of a job that is not known: nobody could be told how it ends, and its task may
-/// have been given to another host.
-pub(crate) async fn end_stray(context: &Context, job_id: &str, path: &Path) {
+/// have been given to another host. False where the agent stops meanwhile and leaves that to the next.
+pub(crate) async fn end_stray(context: &Context, job_id: &str, path: &Path) -> bool {
     let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).unwrap_or(0);
-    let Ok(file) = RunFile::open(path) else { return };
+    let Ok(file) = RunFile::open(path) else { return true };
     let mark = file.mark().map(|mark| mark.supervisor);
     let supervisor = mark.filter(|_| file.is_supervised()).and_then(|mark| Some((watch(&mark).ok()??, mark)));
     let tree = tree(context, job_id, number, Some(&file));
@@ -420,11 +420,12 @@ pub(crate) async fn end_stray(context: &Context, job_id: &str, path: &Path) {
         let attempt = Attempt { supervisor, mark, file, log: PathBuf::new(), began: Began::Earlier };
         let mut gone = Interrupts::always(Interrupt::Gone, context.stop.clone());
         if let Went::Left = attempt.wait(context.config.grace, None, &mut gone).await {
-            return;
+            return false;
         }
     }
     let ended = sweep(context, tree).await;
     tracing::warn!(job_id, attempt = number, ?ended, "the script of a job that is not known was ended");
+    true
 }
 
 const SURVIVED: &str = "; some of its processes could not be ended, not even with KILL";

@@ -17,20 +17,26 @@
 //! | nothing | run files without a job | is lost; its command does not run again |
 //!
 //! A script that runs for a job that is lost is ended: nobody could be told how it ends, and its task may be given to
-//! another host. What is taken up asks Step Functions whether it is still waited for before it starts anything, so a job
-//! that was settled after an old copy of the journal was made does not run again.
+//! another host. That may take a while, and the agent serves meanwhile. What is taken up asks Step Functions whether it is
+//! still waited for before it starts anything, so a job that was settled after an old copy of the journal was made does not
+//! run again.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rsqlflow_config::job::JobError;
 use rsqlflow_supervisor::process::boot_id;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::context::Context;
 use crate::job_file::{self, Found};
 use crate::journal::{self, Journal, JournalError, StoredJob};
 use crate::salvage::Addressee;
+
+/// So many are ended at a time: each looks through the host's processes.
+const STRAYS_AT_ONCE: usize = 16;
 
 /// What an earlier agent left.
 #[derive(Debug, Default)]
@@ -165,8 +171,9 @@ impl Left {
         self.lost.extend(addressee.map(|addressee| (addressee, message)));
     }
 
-    /// Has jobs taken up and tasks told, then ends scripts of jobs that are not taken up and removes what must not stay.
-    pub(crate) async fn take_up(self, context: &Context) {
+    /// Has jobs taken up and tasks told, and removes what is left of jobs that never ran. Answers what is still to be
+    /// ended.
+    pub(crate) fn take_up(self, context: &Context) -> Strays {
         let known: HashSet<&str> = self.jobs.iter().map(|job| job.job_id.as_str()).collect();
         context.started.keep_only(|job_id| known.contains(job_id));
         if !self.jobs.is_empty() {
@@ -176,11 +183,38 @@ impl Left {
         for (addressee, message) in self.lost {
             context.dispatcher.refuse(addressee, JobError::HostLost, message);
         }
-        for (job_id, directory) in self.strays {
-            for path in job_file::run_files(&directory) {
-                crate::attempt::end_stray(context, &job_id, &path).await;
-            }
+        let (ran, never): (Vec<_>, Vec<_>) =
+            self.strays.into_iter().partition(|(_, directory)| !job_file::run_files(directory).is_empty());
+        for (_, directory) in never {
             job_file::forget(&directory);
         }
+        Strays(ran)
+    }
+}
+
+/// Directories of jobs that are not taken up and have run. The journal has all of them as settled, so their commands may
+/// come again meanwhile: they do not run again.
+#[must_use]
+pub(crate) struct Strays(Vec<(String, PathBuf)>);
+
+impl Strays {
+    /// Ends their scripts, each of which may take as long as `agent.grace_seconds` says, and removes what must not stay.
+    pub(crate) async fn end(self, context: &Arc<Context>) {
+        let mut ending = JoinSet::new();
+        for (job_id, directory) in self.0 {
+            if ending.len() >= STRAYS_AT_ONCE {
+                ending.join_next().await;
+            }
+            let context = Arc::clone(context);
+            ending.spawn(async move {
+                for path in job_file::run_files(&directory) {
+                    if !crate::attempt::end_stray(&context, &job_id, &path).await {
+                        return;
+                    }
+                }
+                job_file::forget(&directory);
+            });
+        }
+        while ending.join_next().await.is_some() {}
     }
 }

@@ -64,7 +64,7 @@ impl Undelivered {
         let mut calls = self.calls();
         calls.retain(|_, failing| now.duration_since(failing.last) < FORGOTTEN);
         let failing = calls.entry(action).or_insert_with(|| Failing {
-            since: Utc::now(),
+            since: rsqlflow_config::time::wall(),
             began: now,
             last: now,
             why: String::new(),

@@ -1,7 +1,7 @@
 //! A host's entry in the table of hosts: what its agent writes, the state machines choose by, and operators see.
 //!
 //! Its key is what IAM calls the caller, `aws:userid`, which is `ROLE:INSTANCE` where an instance has its role, so that a
-//! policy can let every host write its own entry alone. So whose entry it is its key says, after the colon.
+//! policy can let every host write its own entry alone. The part of the key after the colon is the host.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable>
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 //! JSON knows numbers and not their kinds, and JSONata calculates with doubles: `60`, `60.0` and `6e1` are the same number,
 //! and which of them a state machine writes is its own affair. serde takes only the first for an integer.
 
-/// Makes integers of all numbers that are whole; no member minds the other way round.
+/// Makes integers of all numbers that are whole. No member of a request is a fraction that could be mistaken.
 pub(crate) fn make_whole(value: &mut serde_json::Value) {
     use serde_json::Value;
     /// Up to here a double has every integer.

@@ -127,8 +127,14 @@ impl Seat {
     /// The client has shown to be one of the server's own: it gets one of their places, as long as there is one.
     pub fn own(&self) {
         let mut taken = self.places.taken();
-        let room = taken.count(true) < self.places.0.most_own || taken.evict(true);
-        if let Some(sitting) = taken.seats.get_mut(&self.id).filter(|sitting| !sitting.own && room) {
+        // It has lost its place, or has moved already.
+        if taken.seats.get(&self.id).is_none_or(|sitting| sitting.own) {
+            return;
+        }
+        if taken.count(true) >= self.places.0.most_own && !taken.evict(true) {
+            return;
+        }
+        if let Some(sitting) = taken.seats.get_mut(&self.id) {
             sitting.own = true;
         }
         drop(taken);
@@ -215,5 +221,9 @@ mod tests {
         own[0].idle();
         guest.own();
         assert!(is_ready(own[0].evicted()) && is_ready(places.room()));
+        // One that has such a place takes no other's.
+        own[1].idle();
+        guest.own();
+        assert!(!is_ready(own[1].evicted()));
     }
 }

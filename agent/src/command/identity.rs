@@ -3,9 +3,10 @@
 //! An EC2 instance knows its own id: its metadata service says it. So nothing has to be written into a settings file, and
 //! a file that was copied from another host, or that `rsqlflow init` has written, cannot make two hosts of one id. The
 //! setting `host` is the host of workflows that name none; where a machine has no metadata it is the agent's own id as
-//! well, as it always was. `agent.instance_id` is for machines that Systems Manager knows by another id (`mi-...`).
+//! well, as it always was, with a warning where the backend is AWS: another host may have the same file.
+//! `agent.instance_id` is for machines that Systems Manager knows by another id (`mi-...`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::imds::Client;
 use aws_config::provider_config::ProviderConfig;
@@ -17,6 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Tries within that: the service may be busy.
 const TRIES: u32 = 2;
+
+/// How long an agent that starts goes on asking: while a host boots, its network may come later. Its id stays until it
+/// ends.
+pub(crate) const AT_START: Duration = Duration::from_secs(9);
+
+/// The pause between two questions.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// This host's id, and where it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +44,7 @@ pub(crate) enum Remark {
     OtherDefault(String),
     /// `agent.instance_id` is another instance than this one.
     OtherInstance(String),
-    /// Nothing says which host this is.
+    /// Nothing says which host this is; its id is that of the host of workflows that name none.
     Unknown,
 }
 
@@ -48,7 +56,10 @@ impl Remark {
                 format!("the setting host is {host}, which is the host of workflows that name none")
             }
             Self::OtherInstance(own) => format!("agent.instance_id says so, and this instance is {own}"),
-            Self::Unknown => format!("{LOCAL_HOST} is the embedded default's"),
+            Self::Unknown => {
+                "the instance's metadata do not answer and agent.instance_id is not set: other hosts may have this id too"
+                    .into()
+            }
         }
     }
 
@@ -61,15 +72,17 @@ impl Remark {
             }
             Self::Unknown => Some(
                 "set agent.instance_id to this machine's id in Systems Manager: audit records and the workflows' hosts \
-                 go by it",
+                 go by it, and two hosts of one id get each other's jobs",
             ),
         }
     }
 }
 
-/// Asks the settings and the machine.
-pub(crate) async fn identity(settings: &Settings) -> Identity {
-    let own = if settings.backend == Backend::Aws { metadata().await } else { None };
+/// Asks the settings and the machine; the machine for as long as `patience` says where nothing else knows, and once in any
+/// case.
+pub(crate) async fn identity(settings: &Settings, patience: Duration) -> Identity {
+    let patience = if settings.agent.instance_id.is_empty() { patience } else { Duration::ZERO };
+    let own = if settings.backend == Backend::Aws { metadata(patience).await } else { None };
     decided(settings, own)
 }
 
@@ -87,12 +100,12 @@ fn decided(settings: &Settings, own: Option<String>) -> Identity {
         return Identity { id, origin: "the instance's metadata", remark };
     }
     let id = if host.is_empty() { LOCAL_HOST.into() } else { host.clone() };
-    let unknown = settings.backend == Backend::Aws && id == LOCAL_HOST;
-    Identity { id, origin: "the setting host", remark: unknown.then_some(Remark::Unknown) }
+    let unknown = (settings.backend == Backend::Aws).then_some(Remark::Unknown);
+    Identity { id, origin: "the setting host", remark: unknown }
 }
 
 /// The instance's id, where this is one whose metadata can be asked.
-async fn metadata() -> Option<String> {
+async fn metadata(patience: Duration) -> Option<String> {
     // As the SDK reads it.
     let disabled = std::env::var("AWS_EC2_METADATA_DISABLED");
     if disabled.is_ok_and(|set| set.eq_ignore_ascii_case("true")) {
@@ -106,6 +119,17 @@ async fn metadata() -> Option<String> {
         .operation_timeout(PATIENCE)
         .max_attempts(TRIES)
         .build();
+    let began = Instant::now();
+    loop {
+        let own = instance_id(&client).await;
+        if own.is_some() || began.elapsed() >= patience {
+            return own;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn instance_id(client: &Client) -> Option<String> {
     let asked = tokio::time::timeout(PATIENCE, client.get("/latest/meta-data/instance-id")).await;
     let id = String::from(asked.ok()?.ok()?);
     // Something else may answer at that address.

@@ -100,8 +100,9 @@ Examples:
   sudo -u rsqlflow rsqlflow-agent doctor     as the agent sees it
   rsqlflow-agent doctor --json | jq -r '.checks[] | select(.level == \"fail\") | .message'
 
-It changes nothing: what it asks of AWS is refused by design (a token that does not exist, a condition that does not \
-hold). Exit code 1 when a check fails; a warning is no failure.";
+It changes nothing but for one thing: the empty log stream rsqlflow-doctor is made, once. All else that it asks of AWS is \
+refused by design (a token that does not exist, a condition that does not hold) or only read (the secret). Exit code 1 \
+when a check fails; a warning is no failure.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Example:

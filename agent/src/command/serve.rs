@@ -6,7 +6,7 @@ use anyhow::Context;
 use rsqlflow_agent::{Agent, AgentConfig, Clients, Notify, Scripts};
 use rsqlflow_config::settings::{Backend, Settings};
 
-use super::identity::{Identity, identity};
+use super::identity::{AT_START, Identity, identity};
 use super::log::log_to_stderr;
 use super::{Cli, Failure, data_dir, load_settings, named_socket};
 
@@ -45,7 +45,7 @@ async fn run(mut config: AgentConfig, settings: &Settings) -> anyhow::Result<()>
         "no AWS region: set region in the settings or AWS_REGION; on EC2 the instance metadata must be reachable"
     );
     let clients = Clients::new(&aws);
-    let identity = identity(settings).await;
+    let identity = identity(settings, AT_START).await;
     config.instance_id.clone_from(&identity.id);
     let data_dir = config.data_dir.clone();
     let agent = Agent::start(config, &clients).await?;

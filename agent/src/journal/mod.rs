@@ -1,8 +1,9 @@
 //! The journal: what the agent must still know after any end of its process or its host.
 //!
 //! Two writes of a job's life are flushed to disk before anyone hears of them: that it was accepted, and how it ended.
-//! Everything between and after (that an attempt started, what has been reported, how far logs are shipped) survives
-//! the end of the process without a flush; after a power cut it may be forgotten, and is then done again.
+//! Everything between and after (that an attempt started, what has been reported) survives the end of the process without
+//! a flush; after a power cut it may be forgotten, and is then done again. How far logs are shipped is in files of marks
+//! beside them.
 //!
 //! The journal holds tokens, so its file is readable by its owner only, and a job's request is forgotten once the job
 //! is settled. The key stays, so that a command delivered twice is known for what it is.

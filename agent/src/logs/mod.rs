@@ -5,7 +5,7 @@
 //! * [`read`]: from a position in the file to the next batch;
 //! * [`stream`]: the calls, and what their answers mean;
 //! * [`dated`]: what time it is there;
-//! * [`mark`]: how far a log is shipped, for the journal;
+//! * [`mark`]: how far a log is shipped, in a file of marks beside it;
 //! * [`ship`]: from the file to the service, while the script runs and after it ended, every line once;
 //! * [`hold`]: what an earlier process began waits until its password can be masked;
 //! * [`notice`]: what the stream says about events that are not in it;

@@ -57,7 +57,7 @@ impl Missing {
     }
 }
 
-/// The line before a log that is shipped anew because the journal knows nothing of it any more.
+/// The line before a log that is shipped anew because its file of marks is not there any more.
 pub(crate) const AGAIN: &str =
     "[rsqlflow: the agent has lost its notes of how far this log was shipped; lines above may come again]";
 

@@ -13,7 +13,7 @@
 //!
 //! What is not shipped is told in the stream: events that the service did not take, and the rest of a file that is longer
 //! than is wanted, cannot be read, or may show what it must not. While events that were not taken have not been told of,
-//! the journal has them as not shipped, and a next process tries them again.
+//! the file of marks has them as not shipped, and a next process tries them again.
 //!
 //! A script may empty its own output (`echo x > /dev/stderr` does, where that is a file): shipping then begins with the
 //! file again. A script that prints nothing costs no call: the stream is created with the first event.
@@ -86,7 +86,7 @@ impl Shipper {
             again: false,
             in_doubt: self.mark.sending.is_some(),
             late: false,
-            ahead: 0,
+            service: None,
             highest: self.mark.last_at,
             redated: false,
             noted: self.mark,
@@ -168,8 +168,9 @@ struct Shipping {
     in_doubt: bool,
     /// Whether it may even be under way still.
     late: bool,
-    /// How far the service's clock is ahead of the host's, as far as that has mattered.
-    ahead: i64,
+    /// The service's time in milliseconds since 1970 and when that was, where the host's is another and that has mattered.
+    /// It goes on whatever becomes of the host's clock.
+    service: Option<(i64, Instant)>,
     /// The latest time of a batch that is in the stream.
     highest: i64,
     /// Whether the next batch tells that times are not the host's.
@@ -403,7 +404,12 @@ impl Shipping {
 
     /// The time at the service, as far as is known.
     fn now(&self) -> i64 {
-        time::wall().timestamp_millis() + self.ahead
+        match self.service {
+            Some((at, then)) => {
+                at.saturating_add(i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX))
+            }
+            None => time::wall().timestamp_millis(),
+        }
     }
 
     /// Writes down what is about to be sent, unless it is there.

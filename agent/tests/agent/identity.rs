@@ -73,6 +73,10 @@ fn a_file_that_names_another_host_does_not_make_this_one_that_host() {
     assert_eq!(level, "warn", "{told}");
     assert!(told.contains("agent.instance_id says so, and this instance is i-0bbbbbbbbbbbbbbbb"), "{told}");
     let (level, told) = doctor(None, "");
-    assert_eq!(level, "ok", "{told}");
+    assert_eq!(level, "warn", "two hosts with this file would have one id: {told}");
     assert!(told.contains("host i-0aaaaaaaaaaaaaaaa (from the setting host)"), "{told}");
+    assert!(
+        told.contains("the instance's metadata do not answer and agent.instance_id is not set"),
+        "{told}"
+    );
 }

@@ -232,6 +232,28 @@ async fn a_clock_set_back_costs_no_line_and_one_notice() {
 }
 
 #[tokio::test]
+async fn lines_have_the_hosts_time_again_once_its_clock_is_right() {
+    let world = World::new().await;
+    world.aws.set_clock(TimeDelta::hours(-3));
+    let go = world.dir.path().join("go");
+    world.script("job.sh", &format!("echo 1; until [ -e {0}1 ]; do sleep 0.01; done; echo 2; until [ -e {0}2 ]; do sleep 0.01; done; echo 3", go.display()));
+    world.submit(&world.request("job.sh")).await;
+    let taken = |count: usize| move |aws: &FakeAws| (aws.events().len() == count).then_some(());
+    world.aws.wait("the first line and the notice", taken(2)).await;
+    // As if the host's had been corrected: they say the same now.
+    world.aws.set_clock(TimeDelta::zero());
+    std::fs::write(format!("{}1", go.display()), "").unwrap();
+    world.aws.wait("the second line, whose answer says so", taken(3)).await;
+    std::fs::write(format!("{}2", go.display()), "").unwrap();
+    world.settled().await;
+    let events = world.aws.events();
+    let last = events.last().unwrap();
+    assert_eq!((events.len(), last.message.as_str()), (4, "3"));
+    let off = chrono::Utc::now().timestamp_millis() - last.timestamp;
+    assert!(off.abs() < 120_000, "{off}");
+}
+
+#[tokio::test]
 async fn events_that_are_rejected_are_not_forgotten_with_the_agent_nor_told_twice() {
     let all_rejected = || Answer::Ok(json!({"rejectedLogEventsInfo": {"tooNewLogEventStartIndex": 0}}));
     let mut world = World::new().await;

@@ -221,7 +221,8 @@ async fn a_row_and_a_file_that_cannot_be_read_cost_their_job_a_clear_failure_and
         assert_eq!((error.as_str(), failure.job_name.as_str()), ("Rsql.HostLost", "runs.sh"));
         assert!(failure.message.contains(what), "{}", failure.message);
         assert!(!failure.message.contains("token-of-the-task"), "{}", failure.message);
-        assert!(!is_alive(pid), "nobody could be told how it ends");
+        // Nobody could be told how it ends.
+        until("the script's end", || (!is_alive(pid)).then_some(())).await;
         assert!(world.agent().jobs().await.is_empty());
         // Its command comes again, and its script has run.
         assert!(world.submit(&named(&world, "runs.sh")).await.duplicate);
@@ -246,8 +247,38 @@ async fn a_job_without_any_name_left_is_ended_and_told_by_its_silence() {
         std::fs::write(directory.join("job.json"), "nothing").unwrap();
     })
     .await;
-    assert!(!is_alive(pid) && world.agent().jobs().await.is_empty());
+    until("the script's end", || (!is_alive(pid)).then_some(())).await;
+    assert!(world.agent().jobs().await.is_empty());
     assert!(told(&world.aws).is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_serves_while_the_script_of_a_lost_job_is_still_being_ended() {
+    let mut world = World::stopped();
+    world.config.grace = std::time::Duration::from_secs(3600);
+    world.start().await;
+    let seen = world.dir.path().join("pid");
+    world.script(
+        "runs.sh",
+        &format!(
+            "trap '' TERM\necho $$ > {0}.new\nmv {0}.new {0}\nwhile [ -e {0} ]; do sleep 0.01; done",
+            seen.display()
+        ),
+    );
+    let job_id = submit(&world, "runs.sh").await;
+    let pid = pids(&seen, 1).await[0];
+    world.kill();
+    let directory = world.config.data_dir.join("jobs").join(job_id);
+    std::fs::remove_file(world.config.data_dir.join("journal.db")).unwrap();
+    std::fs::write(directory.join("job.json"), "nothing").unwrap();
+
+    let started = tokio::time::timeout(crate::fake_aws::DEADLINE, world.start()).await;
+    started.expect("it does not wait for the script");
+    assert!(world.submit(&named(&world, "runs.sh")).await.duplicate, "its script has run");
+    assert!(is_alive(pid), "it has an hour");
+    std::fs::remove_file(&seen).unwrap();
+    until("its files to be removed", || (!directory.join("1.run").exists()).then_some(())).await;
+    assert!(!is_alive(pid));
 }
 
 #[tokio::test]

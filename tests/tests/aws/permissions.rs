@@ -101,8 +101,6 @@ fn differences(template: &Value, policy: &str, calls: &Proxy) -> Vec<String> {
     let asked: Vec<(&str, Option<&str>)> = recorder
         .calls()
         .keys()
-        // <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>: "No permissions are required".
-        .filter(|call| *call != "sts:GetCallerIdentity")
         .map(|call| {
             call.split_once(' ').map_or((call.as_str(), None), |(action, table)| (action, Some(table)))
         })

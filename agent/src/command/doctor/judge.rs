@@ -49,7 +49,7 @@ pub(super) const AUDIT: Probe = Probe {
 pub(super) const ENTER: Probe = Probe {
     service: DYNAMODB,
     action: "dynamodb:PutItem",
-    on: "the table of hosts, for the entry of this instance (is `host` its id, and STS reached?)",
+    on: "the table of hosts, for the entry of this instance (is `agent.instance_id` another's, or STS not reached?)",
     without: Some("workflows that choose a host do not find this one"),
 };
 pub(super) const CREATE_STREAM: Probe = Probe {

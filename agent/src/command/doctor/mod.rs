@@ -1,8 +1,8 @@
 //! `doctor`: everything that jobs on this host need, each in one line, and what to do where something is wrong.
 //!
 //! It looks from where it is started: as the user and with the environment of whoever types it, which it says where
-//! that is not the agent's. It changes nothing but for an empty log stream that it makes. What can hang has a limit: it takes ten seconds at most, and besides what
-//! reading the journal and some thousands of scripts takes.
+//! that is not the agent's. It changes nothing but for an empty log stream that it makes, once. What can hang has a limit:
+//! it takes ten seconds at most, plus the time to read the journal and the scripts.
 
 mod aws;
 mod clock;
@@ -122,7 +122,7 @@ fn examine(mut site: Site) -> Result<Vec<Check>, Failure> {
         .context("the runtime")
         .map_err(Failure::Unreached)?;
     let checks = runtime.block_on(async {
-        let identity = identity(&site.settings).await;
+        let identity = identity(&site.settings, Duration::ZERO).await;
         site.config.instance_id.clone_from(&identity.id);
         let (agent, rsql, aws) =
             tokio::join!(host::agent(&site), host::rsql(&site.config.path), aws::examine(&site));

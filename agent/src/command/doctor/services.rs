@@ -93,7 +93,7 @@ async fn dynamodb(asked: &Asked<'_>) -> Vec<Check> {
         let entry = client
             .put_item()
             .table_name(&tables.hosts)
-            .item("instance_id", text(&host::key(&asked.site.settings.host, &user_id)))
+            .item("instance_id", text(&host::key(&asked.site.config.instance_id, &user_id)))
             .condition_expression(NEVER)
             .expression_attribute_names("#key", "instance_id");
         entry.send().await

@@ -1,5 +1,7 @@
 //! What an answer means for what is shipped next: taken, rejected for its time, or refused for good.
 
+use std::time::Instant;
+
 use rsqlflow_config::time;
 
 use super::super::batch::BATCH_EVENTS_MAX;
@@ -26,6 +28,10 @@ impl Shipping {
         let total = rejected.count();
         if total == count && self.redate(date, sending) {
             return;
+        }
+        // A host's clock that was wrong may be right by now.
+        if self.service.is_some() && date.is_some() {
+            self.compare_clocks(date);
         }
         if notice {
             // It came first.
@@ -64,14 +70,12 @@ impl Shipping {
     /// is wrong, or was and has been set back since, makes it too new or too old, and the stream says so: the times of its
     /// lines cannot be compared then.
     fn redate(&mut self, date: Option<i64>, sending: Sending) -> bool {
-        let host = time::wall().timestamp_millis();
-        // Answers are dated in whole seconds, and travel for a while.
-        self.ahead = date.map(|date| date - host).filter(|ahead| ahead.abs() > STALE_AFTER_MS).unwrap_or(0);
+        self.compare_clocks(date);
         let off = self.now() - sending.at;
         if off.abs() <= STALE_AFTER_MS {
             return false;
         }
-        if off < 0 || self.ahead != 0 {
+        if off < 0 || self.service.is_some() {
             self.redated = true;
             tracing::warn!(
                 job_id = self.shipper.job_id,
@@ -84,6 +88,14 @@ impl Shipping {
         (self.mark.sending, self.seen) = (None, None);
         self.mark.last_at = self.mark.last_at.min(self.now() - 1);
         true
+    }
+
+    /// From now on batches carry the service's time where the host's is far from it, and else the host's.
+    fn compare_clocks(&mut self, date: Option<i64>) {
+        let host = time::wall().timestamp_millis();
+        // Answers are dated in whole seconds, and travel for a while.
+        let far = date.filter(|date| date.abs_diff(host) > STALE_AFTER_MS.unsigned_abs());
+        self.service = far.map(|date| (date, Instant::now()));
     }
 
     /// A batch is behind us. `there`: and at least some of it in the stream.
