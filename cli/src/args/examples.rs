@@ -199,10 +199,11 @@ they are. --json prints {file, action}: action is created, updated or unchanged.
 pub(super) const TEMPLATE: &str = "\
 Examples:
   rsqlflow template > rsqlflow.yaml
-  aws s3 cp target/lambda/rsqlflow-trigger-x86_64.zip s3://BUCKET/rsqlflow-trigger-0.1.0.zip
+  KEY=rsqlflow-trigger-$(date +%Y%m%d-%H%M%S).zip
+  aws s3 cp target/lambda/rsqlflow-trigger-x86_64.zip s3://BUCKET/$KEY
   aws cloudformation deploy --template-file rsqlflow.yaml --stack-name rsqlflow --s3-bucket BUCKET \\
     --capabilities CAPABILITY_NAMED_IAM --parameter-overrides TriggerBucket=BUCKET \\
-    TriggerKey=rsqlflow-trigger-0.1.0.zip
+    TriggerKey=$KEY
   rsqlflow template --output json | jq '.Parameters'
 
 It needs neither settings nor an account. BUCKET is one of the stack's Region; `make lambda` builds the
