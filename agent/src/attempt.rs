@@ -65,6 +65,15 @@ const STOPPED_MAX: u32 = 3;
 /// What a supervisor needs besides the time that it gives its script.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// What the daemon enforces itself where a supervisor is kept from it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    /// Longest time of the script.
+    time: Option<Duration>,
+    /// Longest time without a line.
+    silence: Option<Duration>,
+}
+
 /// How it came that a supervisor is gone, or is no longer waited for.
 enum Went {
     /// It ended.
@@ -234,8 +243,9 @@ impl Attempt {
         attempt: u32,
         interrupts: &mut Interrupts,
     ) -> Option<AttemptEnd> {
-        let limit = request.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        let went = self.wait(context.config.grace, limit, interrupts).await;
+        let seconds = |limit: Option<u32>| limit.map(|seconds| Duration::from_secs(seconds.into()));
+        let limits = Limits { time: seconds(request.timeout_seconds), silence: seconds(request.stall_seconds) };
+        let went = self.wait(context.config.grace, limits, interrupts).await;
         let mut killed = false;
         if let Went::Left = went {
             return None;
@@ -260,10 +270,18 @@ impl Attempt {
         Some(end)
     }
 
+    /// How long the script has printed nothing.
+    fn silence(&self) -> Duration {
+        let printed = std::fs::metadata(&self.log).and_then(|log| log.modified()).ok();
+        // A clock that was set back makes it no time at all.
+        let since = printed.map(|at| at.elapsed().unwrap_or_default()).unwrap_or_default();
+        since.min(self.mark.age())
+    }
+
     /// Waits until the supervisor is gone, and sees to it that it does what it has to.
-    async fn wait(&self, grace: Duration, limit: Option<Duration>, interrupts: &mut Interrupts) -> Went {
+    async fn wait(&self, grace: Duration, limits: Limits, interrupts: &mut Interrupts) -> Went {
         let overdue_at =
-            limit.map(|limit| Instant::now() + (limit + MARGIN / 2).saturating_sub(self.mark.age()));
+            limits.time.map(|limit| Instant::now() + (limit + MARGIN / 2).saturating_sub(self.mark.age()));
         let mut asked: Option<(Stop, Instant)> = None;
         let mut stopped = 0;
         loop {
@@ -278,12 +296,15 @@ impl Attempt {
             }
             let now = Instant::now();
             let overdue = overdue_at.is_some_and(|at| now >= at);
+            let silent =
+                stopped > 0 && limits.silence.is_some_and(|limit| self.silence() >= limit + MARGIN / 2);
             let cause = match asked {
                 Some((stop, deadline)) if stopped >= STOPPED_MAX || now >= deadline => {
                     Some(Cause::Stopped(stop))
                 }
                 // One that is not stopped keeps the limit, and it knows how long the host slept.
                 None if overdue && stopped >= STOPPED_MAX => Some(Cause::TimedOut),
+                None if silent && stopped >= STOPPED_MAX => Some(Cause::Stalled),
                 _ => None,
             };
             if let Some(cause) = cause {
@@ -294,7 +315,7 @@ impl Attempt {
                 return Went::Killed(cause);
             }
             let look_at = match overdue_at.filter(|_| !overdue) {
-                _ if asked.is_some() || overdue => now + CLOSE_LOOK,
+                _ if asked.is_some() || overdue || silent => now + CLOSE_LOOK,
                 Some(at) => at.min(now + LOOK),
                 None => now + LOOK,
             };
@@ -419,7 +440,7 @@ pub(crate) async fn end_stray(context: &Context, job_id: &str, path: &Path) -> b
     if let Some((supervisor, mark)) = supervisor {
         let attempt = Attempt { supervisor, mark, file, log: PathBuf::new(), began: Began::Earlier };
         let mut gone = Interrupts::always(Interrupt::Gone, context.stop.clone());
-        if let Went::Left = attempt.wait(context.config.grace, None, &mut gone).await {
+        if let Went::Left = attempt.wait(context.config.grace, Limits::default(), &mut gone).await {
             return false;
         }
     }

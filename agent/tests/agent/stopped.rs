@@ -44,6 +44,16 @@ async fn a_limit_on_time_holds() {
 }
 
 #[tokio::test]
+async fn a_limit_on_silence_holds() {
+    for how in [ONCE, AGAIN] {
+        let world = World::new().await;
+        let limited = |request| JobRequest { stall_seconds: Some(1), ..request };
+        let pids = start(&world, how, limited).await;
+        ends_as(&world, pids, "Rsql.Stalled").await;
+    }
+}
+
+#[tokio::test]
 async fn an_operator_s_kill_holds() {
     for how in [ONCE, AGAIN] {
         let world = World::new().await;

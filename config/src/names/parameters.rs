@@ -37,7 +37,9 @@ const CONVENTION: [&str; 13] = [
 const CONVENTION_PREFIXES: [&str; 2] = ["RSQLFLOW_", "RSQL_"];
 
 /// Names in lower case that programs are known to obey.
-const OBEYED: [&str; 21] = [
+const OBEYED: [&str; 22] = [
+    // pyenv and its kin put it into what a shell evaluates at its start.
+    "shell",
     // bash: job control, history, end of input.
     "auto_resume",
     "histchars",
