@@ -244,7 +244,8 @@ impl Attempt {
         interrupts: &mut Interrupts,
     ) -> Option<AttemptEnd> {
         let seconds = |limit: Option<u32>| limit.map(|seconds| Duration::from_secs(seconds.into()));
-        let limits = Limits { time: seconds(request.timeout_seconds), silence: seconds(request.stall_seconds) };
+        let limits =
+            Limits { time: seconds(request.timeout_seconds), silence: seconds(request.stall_seconds) };
         let went = self.wait(context.config.grace, limits, interrupts).await;
         let mut killed = false;
         if let Went::Left = went {

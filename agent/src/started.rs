@@ -81,7 +81,7 @@ impl Started {
     /// Forgets the attempts of a job that is settled.
     pub(crate) fn forget(&self, job_id: &str, first_attempt: u32) {
         for attempt in first_attempt.. {
-            if !self.path(job_id, attempt).is_some_and(|path| fs::remove_file(path).is_ok()) {
+            if self.path(job_id, attempt).is_none_or(|path| fs::remove_file(path).is_err()) {
                 return;
             }
         }

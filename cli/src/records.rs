@@ -138,7 +138,7 @@ impl Records {
     pub(crate) fn settled(&self) -> bool {
         let completed = self.run.execution_status == Status::Completed;
         let missing = || self.jobs().iter().any(|place| matches!(place.state, State::NoRecord));
-        !self.is_open() && !(completed && missing())
+        !(self.is_open() || completed && missing())
     }
 }
 

@@ -288,6 +288,28 @@ impl Planned {
 }
 
 #[cfg(test)]
+impl TriggerSettings {
+    pub(crate) fn example() -> Self {
+        let arn = |name: &str| format!("arn:aws:states:us-east-1:000000000000:stateMachine:rsqlflow-{name}");
+        Self {
+            config_table: "config".into(),
+            job_audit_table: "job-audit".into(),
+            workflow_audit_table: "workflow-audit".into(),
+            hosts_table: "hosts".into(),
+            master_arn: arn("master"),
+            sequential_arn: arn("sequential"),
+            parallel_arn: arn("parallel"),
+            host: "i-rsqlflow".into(),
+            secret_id: "rsqlflow/warehouse".into(),
+            heartbeat_seconds: 30,
+            audit_days: 0,
+            parameter_names: ParameterNames::default(),
+            late_records_seconds: 25,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -307,27 +329,5 @@ mod tests {
         assert_eq!(sized(names::RUN_INPUT_MAX).unwrap().text.len(), 256_000);
         let refused = sized(names::RUN_INPUT_MAX + 1).err().unwrap().to_string();
         assert!(refused.contains("256001 bytes"), "{refused}");
-    }
-}
-
-#[cfg(test)]
-impl TriggerSettings {
-    pub(crate) fn example() -> Self {
-        let arn = |name: &str| format!("arn:aws:states:us-east-1:000000000000:stateMachine:rsqlflow-{name}");
-        Self {
-            config_table: "config".into(),
-            job_audit_table: "job-audit".into(),
-            workflow_audit_table: "workflow-audit".into(),
-            hosts_table: "hosts".into(),
-            master_arn: arn("master"),
-            sequential_arn: arn("sequential"),
-            parallel_arn: arn("parallel"),
-            host: "i-rsqlflow".into(),
-            secret_id: "rsqlflow/warehouse".into(),
-            heartbeat_seconds: 30,
-            audit_days: 0,
-            parameter_names: ParameterNames::default(),
-            late_records_seconds: 25,
-        }
     }
 }

@@ -298,7 +298,8 @@ async fn the_file_of_another_job_is_not_taken_for_a_job() {
 
 #[tokio::test]
 async fn a_journal_that_goes_away_under_its_agent_is_noticed_and_no_job_is_lost() {
-    let ways: [(&str, fn(&Path)); 3] = [
+    type Way = fn(&Path);
+    let ways: [(&str, Way); 3] = [
         ("removed", |journal| std::fs::remove_file(journal).unwrap()),
         ("replaced", |journal| {
             let other = journal.with_extension("other");

@@ -41,7 +41,7 @@ const HOSTILE: &str = "
 ";
 
 /// Names that mean nothing to any program.
-const PLAIN: [&str; 12] = [
+const PLAIN: [&str; 11] = [
     "run_date",
     "day",
     "x",

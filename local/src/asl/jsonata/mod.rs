@@ -70,7 +70,8 @@ impl Expression {
             tries += 1;
             let late = matches!(&answer, Err(Problem::Threw(why)) if why.starts_with(TOO_LATE));
             // The evaluator counts time that the process stood still, which says nothing of the expression.
-            let stood_still = worked().saturating_sub(began) < Duration::from_millis(limits::EXPRESSION_MILLIS) / 2;
+            let stood_still =
+                worked().saturating_sub(began) < Duration::from_millis(limits::EXPRESSION_MILLIS) / 2;
             if !late || !stood_still || tries == TRIES {
                 return answer;
             }

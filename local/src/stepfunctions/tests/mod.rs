@@ -253,7 +253,7 @@ impl World {
                 changes.recv().await.unwrap();
             }
         };
-        match tokio::time::timeout(Duration::from_secs(20), end).await {
+        match tokio::time::timeout(Duration::from_secs(90), end).await {
             Ok(description) => description,
             Err(_) => panic!("did not end: {}", self.all().await),
         }
@@ -295,7 +295,7 @@ impl World {
                 tokio::task::yield_now().await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), reached).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(90), reached).await.is_err() {
             panic!("no {count} {kind}: {:#?}", self.history(execution).await);
         }
     }
