@@ -268,11 +268,13 @@ impl Run {
         }
         let started_at = rsqlflow_config::time::now();
         // Scripts may be on a file system that is far away, and heartbeats must not wait for that.
-        let (context, job_id, request) =
-            (Arc::clone(&self.context), self.job.job_id.clone(), self.job.request.clone());
+        let (context, job) = (Arc::clone(&self.context), self.job.clone());
         let at = started_at.clone();
-        let start =
-            tokio::task::spawn_blocking(move || Attempt::start(&context, &job_id, &request, number, &at));
+        let start = tokio::task::spawn_blocking(move || {
+            // A disk that took no job's file when the job was accepted may take it now.
+            keep_file(&context, &job);
+            Attempt::start(&context, &job.job_id, &job.request, number, &at)
+        });
         not_panicked(start.await).unwrap_or(Ok(()))?;
         let job_id = self.job.job_id.clone();
         let found = Attempt::adopt(&self.context, &job_id, &self.job.request, number, Began::Here).await;

@@ -4,11 +4,11 @@
 //! A night of jobs ([`night`]) runs while its daemon is killed at random instants ([`storm`]), behind a proxy that
 //! keeps a book of what the service accepted and, in the second story, throttles, fails, delays and cuts calls. In the
 //! third its journal is torn between two lives in every form ([`torn`]), or taken away while it lives, supervisors are
-//! stopped, clocks are set, and its file system is read-only for a while ([`readonly`]). In the first and the third some
-//! scripts ask the daemon for credentials meanwhile. What must hold is asserted of every job ([`proof`]).
+//! stopped, clocks are set, and its file system is read-only for a while ([`readonly`]). In the first some scripts
+//! ask the daemon for credentials meanwhile. What must hold is asserted of every job ([`proof`]).
 //!
-//! In the gate each story has thirty kills at least; `make chaos N=500` goes on for as many, run after run. A job
-//! survives an outage for as long as its task waits: `heartbeat_seconds`.
+//! In the gate the first two stories have thirty kills at least; `make chaos N=500` goes on for as many, run after run, and
+//! has the third as well, which draws several faults at once. A job survives an outage for as long as its task waits: `heartbeat_seconds`.
 //! A failed storm names its seed, which draws the same night and the same instants again; what falls into them is up
 //! to the machine.
 
@@ -58,6 +58,10 @@ fn fifty_jobs_behind_a_failing_network() {
 
 #[test]
 fn fifty_jobs_while_journals_are_torn_supervisors_stopped_clocks_set_and_the_disk_is_read_only() {
+    if std::env::var_os(KILLS).is_none() {
+        eprintln!("LEFT OUT: only `make chaos` lets several faults fall together");
+        return;
+    }
     storm::weather(&Storm {
         jobs: 50,
         kills: kills(),

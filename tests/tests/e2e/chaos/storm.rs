@@ -57,8 +57,9 @@ pub(super) fn weather(storm: &Storm) {
         daemon::socket(&site).display(),
         night::secret()
     ));
-    // Behind a failing network an answer without a password is a true one.
-    let jobs = night::draw(storm.jobs, storm.outage.is_none(), &mut random);
+    // Behind a failing network, and where the disk takes no note of a hand-out, an answer without a password is a true one.
+    let ask = storm.outage.is_none() && !storm.misdeeds;
+    let jobs = night::draw(storm.jobs, ask, &mut random);
     night::prepare(&site, "night", &jobs);
     let clock = site.file("clock", "0");
     let up = Up::start_in(&site, &[], &[(CLOCK, &clock)]);
