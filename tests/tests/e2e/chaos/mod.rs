@@ -8,7 +8,8 @@
 //! ask the daemon for credentials meanwhile. What must hold is asserted of every job ([`proof`]).
 //!
 //! In the gate the first two stories have thirty kills at least; `make chaos N=500` goes on for as many, run after run, and
-//! has the third as well, which draws several faults at once. A job survives an outage for as long as its task waits: `heartbeat_seconds`.
+//! has the third as well, which draws several faults at once. A job survives an outage for as long as its task waits:
+//! `heartbeat_seconds`.
 //! A failed storm names its seed, which draws the same night and the same instants again; what falls into them is up
 //! to the machine.
 
